@@ -1,0 +1,15 @@
+// The figures that the cache is tuned by; doc/design/reading.md says where the defaults come from.
+
+/// The limits of a `BlockCache`. The block size is the buffer size of its pool.
+public struct BlockCacheConfiguration: Sendable, Equatable {
+    /// GETs in flight at once, demand and read-ahead together.
+    public var requestCountMax = 32
+    /// The longest range of one GET, in bytes.
+    public var requestBytesMax = 8 << 20
+    /// The largest read-ahead window of one stream, in bytes.
+    public var windowBytesMax = 128 << 20
+    /// The share of the memory budget that may hold what was fetched ahead and not read yet, of all streams together.
+    public var readAheadShare = 0.5
+
+    public init() {}
+}

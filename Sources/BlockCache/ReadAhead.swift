@@ -1,0 +1,262 @@
+// What to fetch before it is asked for: a pure state machine over the ranges that one handle reads.
+//
+// It knows nothing of memory, requests or time. It follows a few sequential streams at once (several threads, or a
+// format that reads columns side by side), and one stride, forward or backward. Random reads get nothing.
+
+internal import ObjectModel
+
+/// The access pattern of one handle. A value; the owner guards it.
+///
+/// Each head of a sequential stream goes: new → proven (from the start of the object at once, elsewhere at the third
+/// read in a row) → idle (not read for a while: its window is dropped) → proven again, or forgotten for a newer head.
+struct ReadAhead {
+    struct Parameters: Sendable, Equatable {
+        var blockBytes: Int
+        var objectBytes: Int
+        /// The largest window of a stream, in bytes.
+        var windowBytesMax: Int
+        /// The longest single range, in bytes.
+        var requestBytesMax: Int
+
+        /// Sequential streams followed at once.
+        var headCountMax = 8
+        /// Reads in a row that prove a stream which does not begin at the start of the object.
+        var proofCount = 3
+        /// The window as a multiple of what was read in a row: from the start of the object, or once
+        /// `earnestBytes` were read in a row; and before that. It bounds the waste of a stream that ends early.
+        var eagerGrowth = 16
+        var cautiousGrowth = 4
+        var earnestBytes = 4 << 20
+        /// The shortest window and range worth a request, in bytes.
+        var windowBytesMin = 256 << 10
+        var requestBytesMin = 512 << 10
+        /// How many ranges a window is cut in, so that they arrive side by side.
+        var parallelCount = 32
+        /// How far a read may be from where its stream stands, as a multiple of its length, and at most in bytes: the
+        /// kernel's own read-ahead arrives from several threads, a little out of order.
+        var reorderFactor = 4
+        var reorderBytesMax = 2 << 20
+        /// Reads of the handle after which a head that had none of them is idle.
+        var idleReadCount = 64
+        /// Equal distances in a row that prove a stride, and the most accesses it is predicted for.
+        var strideProofCount = 3
+        var strideDepthMax = 32
+    }
+
+    /// How much memory there is for what is fetched ahead.
+    struct Room: Equatable {
+        /// All that this handle may have ahead, in bytes.
+        var shareBytes: Int
+        /// What may newly be advised now, in bytes.
+        var freeBytes: Int
+    }
+
+    /// What to do after a read.
+    struct Advice: Equatable {
+        /// Ranges to fetch, each for one GET, in the order of their use. They begin and end at block boundaries or at
+        /// the end of the object, except strided ones.
+        var fetch: [ByteRange] = []
+        /// What was advised before and is not expected to be read any more.
+        var drop: [ByteRange] = []
+    }
+
+    private struct Head {
+        /// Where the next read is expected.
+        var next: Int
+        /// Bytes and reads in a row.
+        var runBytes: Int
+        var runCount: Int
+        var isEager: Bool
+        /// The end of what was advised; at most `next` when nothing is ahead.
+        var aheadEnd: Int
+        /// The number of the last read that belonged to it.
+        var lastRead: Int
+    }
+
+    private struct Stride {
+        var lastStart: Int
+        var distance = 0
+        var repeatCount = 0
+        /// How many accesses were predicted beyond `lastStart`.
+        var aheadCount = 0
+    }
+
+    private let parameters: Parameters
+    private var heads: [Head] = []
+    private var stride: Stride?
+    private var readCount = 0
+
+    init(_ parameters: Parameters) {
+        self.parameters = parameters
+        heads.reserveCapacity(parameters.headCountMax)
+    }
+
+    /// Follows a read.
+    mutating func read(_ range: ByteRange, _ room: Room) -> Advice {
+        readCount += 1
+        var advice = Advice()
+        if readCount % (parameters.idleReadCount / 2) == 0 { dropIdleHeads(&advice) }
+        let isStride = followStride(range)
+        let position = follow(range, &advice)
+        if isProven(heads[position]) {
+            advise(position, room, &advice)
+        } else if isStride {
+            adviseStride(range, room.freeBytes, &advice)
+        }
+        return advice
+    }
+
+    /// Says that a block of a coming read was neither in memory nor under way: what was advised for it is lost.
+    mutating func missed(_ range: ByteRange) {
+        for position in heads.indices
+        where range.lowerBound < heads[position].aheadEnd
+            && range.lowerBound >= heads[position].next - tolerance(range)
+        {
+            heads[position].aheadEnd = heads[position].next
+        }
+    }
+
+    private func tolerance(_ range: ByteRange) -> Int {
+        min(range.count * parameters.reorderFactor, parameters.reorderBytesMax)
+    }
+
+    private func isProven(_ head: Head) -> Bool { head.isEager || head.runCount >= parameters.proofCount }
+
+    // MARK: Sequential streams
+
+    /// Moves the head that the read belongs to, or makes one; returns its position.
+    private mutating func follow(_ range: ByteRange, _ advice: inout Advice) -> Int {
+        guard let position = nearestHead(range) else { return addHead(range, &advice) }
+        heads[position].lastRead = readCount
+        if range.upperBound > heads[position].next {
+            heads[position].next = range.upperBound
+            heads[position].runBytes += range.count
+            heads[position].runCount += 1
+        }
+        return position
+    }
+
+    private func nearestHead(_ range: ByteRange) -> Int? {
+        let tolerance = tolerance(range)
+        var best: (position: Int, distance: Int)?
+        for (position, head) in heads.enumerated() {
+            let distance = range.lowerBound - head.next
+            // Skipping forward inside what is fetched ahead is still the same stream.
+            let isInside = isProven(head) && distance > 0 && range.lowerBound < head.aheadEnd
+            guard abs(distance) <= tolerance || isInside else { continue }
+            if best == nil || abs(distance) < best!.distance { best = (position, abs(distance)) }
+        }
+        return best?.position
+    }
+
+    private mutating func addHead(_ range: ByteRange, _ advice: inout Advice) -> Int {
+        let head = Head(
+            next: range.upperBound, runBytes: range.count, runCount: 1, isEager: range.lowerBound == 0,
+            aheadEnd: range.upperBound, lastRead: readCount)
+        guard heads.count == parameters.headCountMax else {
+            heads.append(head)
+            return heads.count - 1
+        }
+        // An unproven head goes first: random reads do not drive a stream out.
+        let oldest = heads.indices.min { left, right in
+            let (left, right) = (heads[left], heads[right])
+            return (isProven(left) ? 1 : 0, left.lastRead) < (isProven(right) ? 1 : 0, right.lastRead)
+        }!
+        drop(oldest, &advice)
+        heads[oldest] = head
+        return oldest
+    }
+
+    private mutating func dropIdleHeads(_ advice: inout Advice) {
+        for position in heads.indices where readCount - heads[position].lastRead > parameters.idleReadCount {
+            drop(position, &advice)
+            heads[position].runBytes = 0
+            heads[position].runCount = 0
+            heads[position].isEager = false
+        }
+    }
+
+    private mutating func drop(_ position: Int, _ advice: inout Advice) {
+        let head = heads[position]
+        if head.aheadEnd > head.next { advice.drop.append(ByteRange(head.next, head.aheadEnd)) }
+        heads[position].aheadEnd = head.next
+    }
+
+    /// Asks for as much as the window of the head has room for.
+    private mutating func advise(_ position: Int, _ room: Room, _ advice: inout Advice) {
+        let head = heads[position]
+        let growth =
+            head.isEager || head.runBytes >= parameters.earnestBytes
+            ? parameters.eagerGrowth : parameters.cautiousGrowth
+        let windowBytesMax = min(parameters.windowBytesMax, room.shareBytes)
+        let windowBytes = min(max(head.runBytes * growth, parameters.windowBytesMin), windowBytesMax)
+        guard windowBytes >= parameters.blockBytes else { return }
+        // A small share is cut in a few pieces too, so that one can be refilled while another is read.
+        let pieceBytesMin = min(parameters.requestBytesMin, windowBytesMax / 4)
+        let pieceBytes = roundUp(
+            min(max(windowBytes / parameters.parallelCount, pieceBytesMin, 1), parameters.requestBytesMax, windowBytes))
+        var freeBytes = room.freeBytes
+        var end = max(head.aheadEnd, min(roundUp(head.next), parameters.objectBytes))
+        while end < parameters.objectBytes {
+            var upper = min(end + pieceBytes, parameters.objectBytes)
+            // A short rest is not worth a request of its own.
+            if parameters.objectBytes - upper <= pieceBytesMin / 2 { upper = parameters.objectBytes }
+            guard upper - head.next <= windowBytes + pieceBytesMin / 2, upper - end <= freeBytes else { break }
+            advice.fetch.append(ByteRange(end, upper))
+            freeBytes -= upper - end
+            end = upper
+        }
+        heads[position].aheadEnd = end
+    }
+
+    private func roundUp(_ position: Int) -> Int {
+        (position + parameters.blockBytes - 1) / parameters.blockBytes * parameters.blockBytes
+    }
+
+    // MARK: Strides
+
+    /// Notes the distance to the read before; true when it is a proven stride.
+    private mutating func followStride(_ range: ByteRange) -> Bool {
+        guard var stride else {
+            stride = Stride(lastStart: range.lowerBound)
+            return false
+        }
+        let distance = range.lowerBound - stride.lastStart
+        if distance == stride.distance {
+            stride.repeatCount += 1
+            stride.aheadCount = max(0, stride.aheadCount - 1)
+        } else {
+            stride.distance = distance
+            stride.repeatCount = 1
+            stride.aheadCount = 0
+        }
+        stride.lastStart = range.lowerBound
+        self.stride = stride
+        return distance != 0 && stride.repeatCount >= parameters.strideProofCount
+    }
+
+    /// Asks for the next accesses of the stride; again when half of them were used. Neighbours become one range.
+    private mutating func adviseStride(_ range: ByteRange, _ roomBytes: Int, _ advice: inout Advice) {
+        guard var stride else { return }
+        let depth = min(1 << min(stride.repeatCount - 1, 16), parameters.strideDepthMax)
+        guard stride.aheadCount <= depth / 2 else { return }
+        var room = roomBytes
+        while stride.aheadCount < depth {
+            let start = range.lowerBound + (stride.aheadCount + 1) * stride.distance
+            guard start >= 0, start < parameters.objectBytes else { break }
+            let next = ByteRange(start, min(start + range.count, parameters.objectBytes))
+            guard next.count <= room else { break }
+            room -= next.count
+            stride.aheadCount += 1
+            if let last = advice.fetch.last, last.count + next.count <= parameters.requestBytesMax,
+                last.lowerBound == next.upperBound || last.upperBound == next.lowerBound
+            {
+                advice.fetch[advice.fetch.count - 1] = ByteRange(
+                    min(last.lowerBound, next.lowerBound), max(last.upperBound, next.upperBound))
+            } else {
+                advice.fetch.append(next)
+            }
+        }
+        self.stride = stride
+    }
+}

@@ -1,0 +1,209 @@
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+_Static_assert(PAIL_UMOUNT_FORCE == MNT_FORCE, "flags of umount2");
+_Static_assert(PAIL_UMOUNT_DETACH == MNT_DETACH, "flags of umount2");
+_Static_assert(PAIL_UMOUNT_NOFOLLOW == UMOUNT_NOFOLLOW, "flags of umount2");
+
+void pail_set_thread_name(const char *name) {
+    prctl(PR_SET_NAME, (unsigned long)name, 0UL, 0UL, 0UL);
+}
+
+int pail_punch_hole(int fd, int64_t offset, int64_t length) {
+    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+int pail_open_log(const char *path) {
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    if (fd < 0) return -1;
+    struct stat status;
+    if (fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISCHR(status.st_mode)) &&
+        (status.st_uid == geteuid() || status.st_uid == 0))
+        return fd;
+    close(fd);
+    errno = EPERM;
+    return -1;
+}
+
+int pail_connect_datagram(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    strcpy(address.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
+    int code = errno;
+    close(fd);
+    errno = code;
+    return -1;
+}
+
+static int signal_pipe[2] = {-1, -1};
+
+static void note_signal(int number) {
+    int saved = errno;
+    unsigned char byte = (unsigned char)number;
+    // A full pipe means that nobody reads it any more; there is nobody to tell.
+    ssize_t written = write(signal_pipe[1], &byte, 1);
+    (void)written;
+    errno = saved;
+}
+
+int pail_watch_signals(void) {
+    if (signal_pipe[0] >= 0) {
+        errno = EBUSY;
+        return -1;
+    }
+    if (pipe2(signal_pipe, O_CLOEXEC) != 0) return -1;
+    fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
+    struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signal_pipe[0];
+}
+
+int pail_spawn_close_from(void *actions, int first) {
+    return posix_spawn_file_actions_addclosefrom_np(actions, first);
+}
+
+int pail_forbid_core(void) {
+    struct rlimit none = {0, 0};
+    return setrlimit(RLIMIT_CORE, &none);
+}
+
+int pail_terminal_columns(int fd) {
+    struct winsize size;
+    if (!isatty(fd)) return 0;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+int pail_open_process(int pid) {
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+static int64_t monotonic_milliseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+enum bounded_call { BOUNDED_UMOUNT, BOUNDED_STATFS, BOUNDED_STAT_DIRECTORY };
+
+// Only async-signal-safe functions are called in the child: other threads of the parent may have held any lock at
+// the moment of the fork.
+static int run_bounded(enum bounded_call call, const char *path, int flags, int timeout_milliseconds) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+    pid_t child = fork();
+    if (child < 0) {
+        int saved = errno;
+        close(ends[0]);
+        close(ends[1]);
+        errno = saved;
+        return -1;
+    }
+    if (child == 0) {
+        // A child that gets stuck must hold neither the caller's pipes nor a directory of the mount.
+        if (ends[1] > 0) close_range(0, (unsigned)ends[1] - 1, 0);
+        close_range((unsigned)ends[1] + 1, ~0U, 0);
+        if (chdir("/") != 0) _exit(1);
+        int failed;
+        if (call == BOUNDED_UMOUNT) {
+            failed = umount2(path, flags);
+        } else if (call == BOUNDED_STAT_DIRECTORY) {
+            struct stat information;
+            failed = stat(path, &information);
+            if (!failed && !S_ISDIR(information.st_mode)) {
+                failed = 1;
+                errno = ENOTDIR;
+            }
+        } else {
+            struct statfs information;
+            failed = statfs(path, &information);
+        }
+        int code = failed ? errno : 0;
+        ssize_t written = write(ends[1], &code, sizeof code);
+        _exit(written == (ssize_t)sizeof code ? 0 : 1);
+    }
+    close(ends[1]);
+    int64_t deadline = monotonic_milliseconds() + timeout_milliseconds;
+    int ready;
+    do {
+        int64_t left = deadline - monotonic_milliseconds();
+        struct pollfd watch = {.fd = ends[0], .events = POLLIN};
+        ready = poll(&watch, 1, left > 0 ? (int)left : 0);
+    } while (ready < 0 && errno == EINTR);
+    int code = -1;
+    if (ready > 0) {
+        ssize_t got;
+        do got = read(ends[0], &code, sizeof code);
+        while (got < 0 && errno == EINTR);
+        if (got != (ssize_t)sizeof code) code = EIO;
+        close(ends[0]);
+        while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {}
+        return code;
+    }
+    close(ends[0]);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, WNOHANG);
+    errno = ETIMEDOUT;
+    return -1;
+}
+
+int pail_umount_bounded(const char *path, int flags, int timeout_milliseconds) {
+    return run_bounded(BOUNDED_UMOUNT, path, flags, timeout_milliseconds);
+}
+
+int pail_statfs_bounded(const char *path, int timeout_milliseconds) {
+    return run_bounded(BOUNDED_STATFS, path, 0, timeout_milliseconds);
+}
+
+int pail_stat_directory_bounded(const char *path, int timeout_milliseconds) {
+    return run_bounded(BOUNDED_STAT_DIRECTORY, path, 0, timeout_milliseconds);
+}
+
+int pail_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data) {
+    return mount(source, target, type, flags, data);
+}
+
+int pail_open_path(const char *path) {
+    return open(path, O_PATH | O_CLOEXEC);
+}
+
+int pail_pipe(int ends[2]) {
+    return pipe2(ends, O_CLOEXEC);
+}
+
+int pail_accept(int listener) {
+    return accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+}
+
+int64_t pail_find_bytes(const void *bytes, int64_t count, const void *needle, int64_t needle_count) {
+    const void *found = memmem(bytes, (size_t)count, needle, (size_t)needle_count);
+    return found ? (const char *)found - (const char *)bytes : -1;
+}

@@ -1,0 +1,69 @@
+// What Swift's Glibc module lacks: GNU extensions, variadic system calls, and Linux-only constants.
+//
+// The header uses plain C types only: including system headers here under _GNU_SOURCE would define their types a
+// second time, differently from Swift's Glibc module.
+#ifndef PAIL_CLINUX_H
+#define PAIL_CLINUX_H
+
+#include <stdint.h>
+
+/// Names the calling thread; the kernel keeps 15 bytes.
+void pail_set_thread_name(const char *name);
+
+/// fallocate(2) with FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE. 0, or -1 with errno.
+int pail_punch_hole(int fd, int64_t offset, int64_t length);
+
+/// Opens a log for appending: made with mode 0600, close-on-exec, refused (EPERM) unless a plain
+/// file or terminal owned by the caller or the superuser. A descriptor, or -1 with errno.
+int pail_open_log(const char *path);
+
+/// A datagram socket connected to a Unix address, close-on-exec. A descriptor, or -1 with errno.
+int pail_connect_datagram(const char *path);
+
+/// Catches SIGINT, SIGTERM and SIGHUP: each is written as one byte to the descriptor returned, close-on-exec. SIGPIPE is
+/// ignored from now on. Call once. A descriptor to read from, or -1 with errno.
+int pail_watch_signals(void);
+
+/// Adds to a `posix_spawn_file_actions_t` that every descriptor from `first` on is closed. 0 or an errno.
+int pail_spawn_close_from(void *actions, int first);
+
+/// Makes every core dump of the process empty: 0, or -1 with errno.
+int pail_forbid_core(void);
+
+/// Columns of the terminal behind a descriptor; 0 when it is none.
+int pail_terminal_columns(int fd);
+
+/// pidfd_open(2): a descriptor that becomes readable when the process ends, close-on-exec. -1 with errno.
+int pail_open_process(int pid);
+
+/// Flags of umount2(2), from <sys/mount.h>.
+enum {
+    PAIL_UMOUNT_FORCE = 1,
+    PAIL_UMOUNT_DETACH = 2,
+    PAIL_UMOUNT_NOFOLLOW = 8,
+};
+
+/// umount2(2) and statfs(2) in a short-lived child process, so that neither the caller nor its exit waits for a
+/// filesystem that does not answer: a thread inside such a call cannot be killed once the filesystem has read
+/// the request. 0: done. Positive: the errno of the call. -1 with errno: ETIMEDOUT when the call did not come back within
+/// `timeout_milliseconds` (the child is left to end by itself), or why the child could not be started.
+int pail_umount_bounded(const char *path, int flags, int timeout_milliseconds);
+int pail_statfs_bounded(const char *path, int timeout_milliseconds);
+/// The same for stat(2) of a directory; ENOTDIR when it is something else.
+int pail_stat_directory_bounded(const char *path, int timeout_milliseconds);
+
+/// mount(2), for tests and for private namespaces. 0, or -1 with errno.
+int pail_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
+
+/// open(2) with O_PATH | O_CLOEXEC: a descriptor that asks nothing of the filesystem. -1 with errno.
+int pail_open_path(const char *path);
+
+/// pipe2(2) and accept4(2) with O_CLOEXEC: no program that another thread starts meanwhile inherits the descriptors.
+/// -1 with errno.
+int pail_pipe(int ends[2]);
+int pail_accept(int listener);
+
+/// memmem(3): the offset of the first `needle` in `bytes`, or -1.
+int64_t pail_find_bytes(const void *bytes, int64_t count, const void *needle, int64_t needle_count);
+
+#endif

@@ -1,0 +1,75 @@
+// The state of a mount, for people.
+
+internal import Base
+public import Control
+
+/// The text of `pail status`.
+public enum StatusReport {
+    /// Uploads beyond it are only counted.
+    static let uploadCountMax = 20
+
+    /// The lines of one mount.
+    public static func lines(_ status: MountStatus) -> [String] {
+        let access = status.isReadOnly ? "read-only" : "read-write"
+        let state = status.state == .draining ? "draining" : "mounted"
+        let age = Interval.clock(seconds: Double(status.uptimeSeconds))
+        var lines = [
+            "\(status.mountpoint)  \(status.source)",
+            "  \(state) \(access) for \(age), pid \(status.pid), pail \(status.version)",
+            "  endpoint   \(status.endpoint)" + (status.region.isEmpty ? "" : " (region \(status.region))"),
+            "  to upload  \(toUpload(status))",
+            "  cache      \(cache(status.cache))",
+        ]
+        if !status.requests.isEmpty { lines.append("  requests   \(requests(status.requests))") }
+        lines += uploads(status)
+        for leftover in status.leftovers {
+            let files = Message.count(leftover.files, "file")
+            lines.append(
+                "  left behind by \(leftover.mountpoint): \(files), \(ByteCount.describe(leftover.bytes)); "
+                    + "mount \(leftover.source) to upload them")
+        }
+        if !status.lastErrors.isEmpty {
+            lines.append("  last errors, newest first:")
+            lines += status.lastErrors.map { "    \($0)" }
+        }
+        return lines.map(Message.oneLine)
+    }
+
+    private static func toUpload(_ status: MountStatus) -> String {
+        if status.dirtyFiles == 0 { return "nothing" }
+        var text = "\(Message.count(status.dirtyFiles, "file")), \(ByteCount.describe(status.dirtyBytes))"
+        if status.failedUploads > 0 { text += " (\(status.failedUploads) failed, tried again)" }
+        return text
+    }
+
+    private static func cache(_ cache: MountStatus.Cache) -> String {
+        let memory = "\(ByteCount.describe(cache.memoryBytes)) of \(ByteCount.describe(cache.memoryLimit)) in memory"
+        let asked = cache.hits + cache.misses
+        let share = asked == 0 ? "" : " (\(cache.hits * 100 / asked) %)"
+        return "\(memory), \(cache.hits) hits\(share), \(cache.misses) misses, "
+            + "\(ByteCount.describe(cache.bytesFetched)) fetched"
+    }
+
+    private static func requests(_ requests: [String: MountStatus.Requests]) -> String {
+        requests.sorted { $0.key < $1.key }.map { name, figures in
+            var notes: [String] = []
+            if figures.bytes > 0 { notes.append(ByteCount.describe(figures.bytes)) }
+            if figures.errors > 0 { notes.append(Message.count(figures.errors, "error")) }
+            return "\(name) \(figures.count)" + (notes.isEmpty ? "" : " (\(notes.joined(separator: ", ")))")
+        }.joined(separator: ", ")
+    }
+
+    private static func uploads(_ status: MountStatus) -> [String] {
+        guard !status.uploads.isEmpty else { return [] }
+        var table = TextTable([.right, .right])
+        for upload in status.uploads.prefix(uploadCountMax) {
+            let fraction = upload.bytesTotal > 0 ? Double(upload.bytesDone) / Double(upload.bytesTotal) : 0
+            table.add([
+                "\(Int(min(1, max(0, fraction)) * 100)) %", ByteCount.describe(upload.bytesTotal),
+                Message.oneLine(upload.path), upload.tries > 1 ? "try \(upload.tries)" : "", upload.lastError ?? "",
+            ])
+        }
+        let omitted = max(0, status.uploads.count - uploadCountMax) + status.uploadsOmitted
+        return table.lines.map { "    \($0)" } + (omitted > 0 ? ["    and \(Message.count(omitted, "file")) more"] : [])
+    }
+}

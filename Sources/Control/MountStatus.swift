@@ -1,0 +1,195 @@
+// What a mount tells of itself: the answer to `status`, and the document that `pail status --json` prints.
+//
+// The JSON keys are a promise to scripts: keys are added, never renamed or given another meaning. Sizes are bytes,
+// durations seconds, times RFC 3339 in UTC.
+
+internal import Base
+internal import FoundationEssentials
+
+/// The state of one mount at one moment.
+public struct MountStatus: Sendable, Codable, Equatable {
+    /// The version of pail that serves the mount.
+    public var version: String
+    public var pid: Int32
+    /// Absolute and canonical.
+    public var mountpoint: String
+    /// `s3://bucket/prefix`
+    public var source: String
+    /// The base URL of the store.
+    public var endpoint: String
+    public var region: String
+    public var startedAt: String
+    public var uptimeSeconds: Int
+    public var state: State
+    public var isReadOnly: Bool
+
+    /// Files with data that is not in the bucket yet.
+    public var dirtyFiles: Int
+    public var dirtyBytes: Int
+    /// Files waiting for their upload or being uploaded, the longest waiting first; at most `uploadsMax`.
+    public var uploads: [Upload]
+    /// Uploads left out of `uploads`.
+    public var uploadsOmitted: Int
+    /// Uploads whose last try failed; their data stays staged and is tried again.
+    public var failedUploads: Int
+    /// What other mounts, gone by now, left in the state directory.
+    public var leftovers: [Leftover]
+
+    public var cache: Cache
+    /// By operation: `GetObject`, `PutObject`, `ListObjectsV2`, …
+    public var requests: [String: Requests]
+    /// The last errors as sentences, the newest first.
+    public var lastErrors: [String]
+
+    /// More uploads than this are not listed.
+    public static let uploadsMax = 1_000
+
+    public enum State: String, Sendable, Codable {
+        case mounted
+        /// Everything is being uploaded before an unmount.
+        case draining
+    }
+
+    /// One file on its way to the bucket.
+    public struct Upload: Sendable, Codable, Equatable {
+        /// Relative to the mountpoint.
+        public var path: String
+        public var bytesDone: Int
+        public var bytesTotal: Int
+        /// How often it was started.
+        public var tries: Int
+        public var lastError: String?
+        /// Since when its data waits.
+        public var since: String
+
+        public init(
+            path: String, bytesDone: Int, bytesTotal: Int, tries: Int = 0, lastError: String? = nil, since: String
+        ) {
+            self.path = path
+            self.bytesDone = bytesDone
+            self.bytesTotal = bytesTotal
+            self.tries = tries
+            self.lastError = lastError
+            self.since = since
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case path, tries, since
+            case bytesDone = "bytes_done"
+            case bytesTotal = "bytes_total"
+            case lastError = "last_error"
+        }
+    }
+
+    /// Staged data of a mount that is gone; mounting its source again uploads it.
+    public struct Leftover: Sendable, Codable, Equatable {
+        public var source: String
+        public var mountpoint: String
+        public var files: Int
+        public var bytes: Int
+
+        public init(source: String, mountpoint: String, files: Int, bytes: Int) {
+            self.source = source
+            self.mountpoint = mountpoint
+            self.files = files
+            self.bytes = bytes
+        }
+    }
+
+    /// The block cache since the mount began.
+    public struct Cache: Sendable, Codable, Equatable {
+        public var memoryBytes: Int
+        public var memoryLimit: Int
+        /// Blocks found, and blocks that had to be fetched.
+        public var hits: Int
+        public var misses: Int
+        /// Received from the store.
+        public var bytesFetched: Int
+
+        public init(memoryBytes: Int = 0, memoryLimit: Int = 0, hits: Int = 0, misses: Int = 0, bytesFetched: Int = 0) {
+            self.memoryBytes = memoryBytes
+            self.memoryLimit = memoryLimit
+            self.hits = hits
+            self.misses = misses
+            self.bytesFetched = bytesFetched
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case memoryBytes = "memory_bytes"
+            case memoryLimit = "memory_limit"
+            case hits, misses
+            case bytesFetched = "bytes_fetched"
+        }
+    }
+
+    /// Requests of one operation since the mount began.
+    public struct Requests: Sendable, Codable, Equatable {
+        public var count: Int
+        public var errors: Int
+        /// Body bytes, of requests and answers together.
+        public var bytes: Int
+
+        public init(count: Int = 0, errors: Int = 0, bytes: Int = 0) {
+            self.count = count
+            self.errors = errors
+            self.bytes = bytes
+        }
+    }
+
+    public init(
+        version: String, pid: Int32, mountpoint: String, source: String, endpoint: String, region: String,
+        startedAt: String, uptimeSeconds: Int, state: State = .mounted, isReadOnly: Bool = false, dirtyFiles: Int = 0,
+        dirtyBytes: Int = 0, uploads: [Upload] = [], uploadsOmitted: Int = 0, failedUploads: Int = 0,
+        leftovers: [Leftover] = [], cache: Cache = Cache(), requests: [String: Requests] = [:],
+        lastErrors: [String] = []
+    ) {
+        self.version = version
+        self.pid = pid
+        self.mountpoint = mountpoint
+        self.source = source
+        self.endpoint = endpoint
+        self.region = region
+        self.startedAt = startedAt
+        self.uptimeSeconds = uptimeSeconds
+        self.state = state
+        self.isReadOnly = isReadOnly
+        self.dirtyFiles = dirtyFiles
+        self.dirtyBytes = dirtyBytes
+        self.uploads = uploads
+        self.uploadsOmitted = uploadsOmitted
+        self.failedUploads = failedUploads
+        self.leftovers = leftovers
+        self.cache = cache
+        self.requests = requests
+        self.lastErrors = lastErrors
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case version, pid, mountpoint, source, endpoint, region, state, uploads, leftovers, cache, requests
+        case startedAt = "started_at"
+        case uptimeSeconds = "uptime_seconds"
+        case isReadOnly = "read_only"
+        case dirtyFiles = "dirty_files"
+        case dirtyBytes = "dirty_bytes"
+        case uploadsOmitted = "uploads_omitted"
+        case failedUploads = "failed_uploads"
+        case lastErrors = "last_errors"
+    }
+}
+
+extension MountStatus {
+    /// The document, keys sorted: for `--json`.
+    /// - Parameter pretty: on several lines, indented.
+    public func json(pretty: Bool = false) -> String {
+        ControlCoding.text(self, pretty: pretty)
+    }
+
+    /// With the list of uploads cut to what a reply carries.
+    func bounded() -> MountStatus {
+        guard uploads.count > Self.uploadsMax else { return self }
+        var copy = self
+        copy.uploadsOmitted += uploads.count - Self.uploadsMax
+        copy.uploads.removeLast(uploads.count - Self.uploadsMax)
+        return copy
+    }
+}

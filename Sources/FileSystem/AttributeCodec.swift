@@ -1,0 +1,138 @@
+// Attributes in user metadata, in the keys that s3fs writes, read also in the forms of other tools.
+
+public import Base
+public import ObjectModel
+
+/// Attributes ↔ `x-amz-meta-*`.
+///
+/// Written: `mode` (decimal, with type bits), `uid`, `gid`, `mtime`, `atime`, `ctime` (seconds.nanoseconds), and
+/// `symlink-target` (percent-encoded). Read besides: rclone's and geesefs's `mtime`, s3sync's `owner`, `group`,
+/// `permissions`, and Google's `goog-reserved-*` names.
+public struct AttributeCodec: Sendable {
+    /// What objects without such metadata get.
+    public let fileDefaults: (permissions: UInt32, uid: UInt32, gid: UInt32)
+    public let directoryPermissions: UInt32
+
+    public init(filePermissions: UInt32, directoryPermissions: UInt32, uid: UInt32, gid: UInt32) {
+        fileDefaults = (filePermissions, uid, gid)
+        self.directoryPermissions = directoryPermissions
+    }
+
+    public func defaults(for kind: FileKind, time: Timestamp) -> FileAttributes {
+        let permissions: UInt32 =
+            switch kind {
+            case .file: fileDefaults.permissions
+            case .directory: directoryPermissions
+            case .symlink: 0o777
+            }
+        return FileAttributes(permissions: permissions, uid: fileDefaults.uid, gid: fileDefaults.gid, time: time)
+    }
+
+    /// Whether any of the metadata says something about POSIX attributes.
+    public static func isPosix(_ metadata: [String: String]) -> Bool {
+        ownKeys.contains { metadata[$0] != nil } || foreignKeys.contains { metadata[$0] != nil }
+    }
+
+    /// The kind that the metadata tells; `.file` when it tells none.
+    public static func kind(of metadata: [String: String]) -> FileKind {
+        if metadata["symlink-target"] != nil || metadata["--symlink-target"] != nil { return .symlink }
+        guard let mode = number(metadata["mode"]) else { return .file }
+        return mode & 0o170000 == FileKind.symlink.typeBits ? .symlink : .file
+    }
+
+    /// The target in the metadata; nil when it is in the body, as s3fs has it.
+    public static func symlinkTarget(of metadata: [String: String]) -> String? {
+        (metadata["symlink-target"] ?? metadata["--symlink-target"]).map(percentDecoded)
+    }
+
+    public func attributes(of metadata: [String: String], kind: FileKind, lastModified: Timestamp) -> FileAttributes {
+        var result = defaults(for: kind, time: lastModified)
+        func first(_ keys: String...) -> String? { keys.lazy.compactMap { metadata[$0] }.first }
+        if let mode = Self.number(first("mode", "permissions", "goog-reserved-posix-mode")) {
+            result.permissions = UInt32(truncatingIfNeeded: mode) & 0o7777
+        }
+        if let uid = Self.number(first("uid", "owner", "goog-reserved-posix-uid")) {
+            result.uid = UInt32(clamping: uid)
+        }
+        if let gid = Self.number(first("gid", "group", "goog-reserved-posix-gid")) {
+            result.gid = UInt32(clamping: gid)
+        }
+        if let time = Self.time(first("mtime", "goog-reserved-file-mtime")) {
+            result.modified = time
+            result.accessed = time
+            result.changed = time
+        }
+        if let time = Self.time(metadata["atime"]) { result.accessed = time }
+        if let time = Self.time(metadata["ctime"]) { result.changed = time }
+        return result
+    }
+
+    /// Puts the attributes into `properties`, leaving what else is there.
+    public static func encode(_ attributes: FileAttributes, kind: FileKind, into properties: inout ObjectProperties) {
+        properties.metadata["mode"] = String(kind.typeBits | attributes.permissions)
+        properties.metadata["uid"] = String(attributes.uid)
+        properties.metadata["gid"] = String(attributes.gid)
+        properties.metadata["mtime"] = text(attributes.modified)
+        properties.metadata["atime"] = text(attributes.accessed)
+        properties.metadata["ctime"] = text(attributes.changed)
+    }
+
+    public static func encode(symlinkTarget: String, into properties: inout ObjectProperties) {
+        properties.metadata["symlink-target"] = percentEncoded(symlinkTarget)
+    }
+
+    private static let ownKeys = ["mode", "uid", "gid", "mtime", "symlink-target"]
+    private static let foreignKeys = [
+        "permissions", "owner", "group", "--symlink-target", "goog-reserved-posix-mode", "goog-reserved-file-mtime",
+    ]
+
+    /// Decimal; with a fraction cut off, as some tools write.
+    private static func number(_ text: String?) -> Int64? {
+        guard let text else { return nil }
+        return Int64(text.prefix { $0 != "." })
+    }
+
+    /// `1700000000.123456789`, with fewer digits, or none; nanoseconds are the fraction's first nine digits.
+    static func time(_ text: String?) -> Timestamp? {
+        guard let text, let seconds = Int64(text.prefix { $0 != "." }) else { return nil }
+        let fraction = text.drop { $0 != "." }.dropFirst().prefix(9)
+        guard fraction.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+        let padded = String(fraction) + String(repeating: "0", count: 9 - fraction.count)
+        return Timestamp(seconds: seconds, nanoseconds: Int32(padded) ?? 0)
+    }
+
+    static func text(_ time: Timestamp) -> String {
+        let digits = String(time.nanoseconds)
+        return "\(time.seconds).\(String(repeating: "0", count: 9 - digits.count))\(digits)"
+    }
+
+    private static func percentEncoded(_ text: String) -> String {
+        let hex = Array("0123456789ABCDEF".utf8)
+        var result: [UInt8] = []
+        for byte in text.utf8 {
+            switch byte {
+            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x2f, 0x5f, 0x7e: result.append(byte)
+            default: result += [0x25, hex[Int(byte >> 4)], hex[Int(byte & 15)]]
+            }
+        }
+        return String(decoding: result, as: UTF8.self)
+    }
+
+    private static func percentDecoded(_ text: String) -> String {
+        let bytes = Array(text.utf8)
+        var result: [UInt8] = []
+        var index = 0
+        while index < bytes.count {
+            if bytes[index] == 0x25, index + 2 < bytes.count,
+                let value = UInt8(String(decoding: bytes[index + 1...index + 2], as: UTF8.self), radix: 16)
+            {
+                result.append(value)
+                index += 3
+            } else {
+                result.append(bytes[index])
+                index += 1
+            }
+        }
+        return String(decoding: result, as: UTF8.self)
+    }
+}

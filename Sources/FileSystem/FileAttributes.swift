@@ -1,0 +1,70 @@
+// What stat(2) shows of a file beyond its size.
+
+public import Base
+
+/// The kinds of files that pail keeps.
+public enum FileKind: Sendable, Hashable {
+    case file
+    case directory
+    case symlink
+
+    /// The type bits of `st_mode`, from <sys/stat.h>.
+    public var typeBits: UInt32 {
+        switch self {
+        case .file: 0o100000
+        case .directory: 0o040000
+        case .symlink: 0o120000
+        }
+    }
+}
+
+/// Permissions, owner and times.
+public struct FileAttributes: Sendable, Equatable {
+    /// The permission bits with setuid, setgid and sticky: 0o7777 at most.
+    public var permissions: UInt32
+    public var uid: UInt32
+    public var gid: UInt32
+    public var accessed: Timestamp
+    public var modified: Timestamp
+    public var changed: Timestamp
+
+    public init(permissions: UInt32, uid: UInt32, gid: UInt32, time: Timestamp) {
+        self.permissions = permissions
+        self.uid = uid
+        self.gid = gid
+        accessed = time
+        modified = time
+        changed = time
+    }
+}
+
+/// What `setattr` asks to change; nil leaves as is.
+public struct AttributeChanges: Sendable, Equatable {
+    public var byteCount: Int?
+    public var permissions: UInt32?
+    public var uid: UInt32?
+    public var gid: UInt32?
+    public var accessed: Timestamp?
+    public var modified: Timestamp?
+    public var changed: Timestamp?
+
+    public init() {}
+
+    func apply(to attributes: inout FileAttributes, now: Timestamp) {
+        if let permissions { attributes.permissions = permissions & 0o7777 }
+        if let uid { attributes.uid = uid }
+        if let gid { attributes.gid = gid }
+        if let accessed { attributes.accessed = accessed }
+        if let modified { attributes.modified = modified }
+        attributes.changed = changed ?? now
+    }
+}
+
+/// Everything the kernel wants to know of a file.
+public struct FileStatus: Sendable, Equatable {
+    public let number: UInt64
+    public let kind: FileKind
+    public let attributes: FileAttributes
+    public let byteCount: Int
+    public let linkCount: UInt32
+}

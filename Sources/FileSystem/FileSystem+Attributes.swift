@@ -1,0 +1,157 @@
+// Reading and changing attributes.
+
+internal import Base
+internal import ObjectModel
+internal import ObjectStore
+internal import Staging
+
+extension FileSystem {
+    public func status(_ number: UInt64) -> Answer<FileStatus> {
+        guard let node = node(number) else { return .fail(.stale) }
+        let mustAsk = node.state.withLock { state in
+            guard case .clean = state.content, !state.isUnlinked, !state.isSuperseded else { return false }
+            // An open file is what it was when it was opened.
+            return !isFresh(state.validatedAt) && state.openCount == 0
+        }
+        guard mustAsk else { return .ready(node.status) }
+        return .later { () async throws(FileSystemError) in
+            try await self.revalidate(node)
+            return node.status
+        }
+    }
+
+    /// Asks the store whether a clean file is still what we know; `.stale` when it is another now.
+    func revalidate(_ node: Node) async throws(FileSystemError) {
+        let startedAt = nowNanoseconds
+        guard case .clean(let version) = node.state.withLock({ $0.content }) else { return }
+        let info = try await head(version.key)
+        let isSame = node.state.withLock { state in
+            // Changed or moved by ourselves meanwhile.
+            guard case .clean(let now) = state.content, now == version, state.changedAt < startedAt else { return true }
+            guard let info, info.version == version else { return false }
+            let fresh = fileState(info, validatedAt: startedAt)
+            state.validatedAt = startedAt
+            state.properties = fresh.properties
+            if state.writerCount == 0 { state.attributes = fresh.attributes }
+            return true
+        }
+        if !isSame {
+            dropName(of: node)
+            throw FileSystemError(.stale)
+        }
+    }
+
+    /// The name of a superseded node leads elsewhere from now on.
+    func dropName(of node: Node) {
+        tree.withLock { tree in
+            guard let dentry = tree[node.number] else { return }
+            if let parent = dentry.parent, let name = dentry.name {
+                parent.directory?.listing?.remove(name)
+                parent.directory?.listing = nil
+                parent.directory?.known[name] = nil
+            }
+            supersede(dentry, &tree)
+        }
+        invalidateKernel(node)
+    }
+
+    /// Changes size, permissions, owner or times.
+    public func setAttributes(_ number: UInt64, handle: FileHandle?, _ changes: AttributeChanges) -> Answer<FileStatus>
+    {
+        guard !configuration.isReadOnly else { return .fail(.readOnly) }
+        guard let node = node(number) else { return .fail(.stale) }
+        if node.kind == .directory {
+            return .later { () async throws(FileSystemError) in
+                try await self.changes.shared { () async throws(FileSystemError) in
+                    try await self.setDirectoryAttributes(node, changes)
+                }
+            }
+        }
+        if changes.byteCount != nil {
+            if node.kind == .symlink { return .fail(.invalidArgument) }
+            // A cut is a change of the bytes: the close() that follows tells of its upload.
+            handle?.state.withLock { $0.hasWritten = true }
+        }
+        // A file that is staged, or being written, needs nobody's leave.
+        if node.state.withLock({ $0.isUnlinked }) || node.stagedFile != nil, self.changes.tryEnterShared() {
+            defer { self.changes.leaveShared() }
+            if node.stagedFile != nil || node.state.withLock({ $0.isUnlinked }) {
+                do throws(FileSystemError) { return .ready(try apply(changes, to: node)) } catch {
+                    return .failed(error)
+                }
+            }
+        }
+        return .later { () async throws(FileSystemError) in
+            try await self.changes.shared { () async throws(FileSystemError) in
+                try await self.learnProperties(node)
+                return try self.apply(changes, to: node)
+            }
+        }
+    }
+
+    /// Makes sure that the whole of an object's metadata is known, before it is replaced.
+    func learnProperties(_ node: Node) async throws(FileSystemError) {
+        if case .clean = node.state.withLock({ $0.content }), node.state.withLock({ $0.properties }) == nil {
+            try await revalidate(node)
+        }
+    }
+
+    private func apply(_ changes: AttributeChanges, to node: Node) throws(FileSystemError) -> FileStatus {
+        let now = time.now
+        try withWritePin(node) { () throws(FileSystemError) in
+            if let byteCount = changes.byteCount {
+                let file = try stage(node)
+                do throws(StagingError) { try file.truncate(to: byteCount) } catch { throw FileSystemError(error) }
+            }
+            let before = node.state.withLock { $0.attributes }
+            node.state.withLock { state in
+                changes.apply(to: &state.attributes, now: now)
+                if changes.byteCount != nil, changes.modified == nil { state.attributes.modified = now }
+                state.changedAt = nowNanoseconds
+            }
+            if node.state.withLock({ $0.isUnlinked }) { return }
+            do throws(FileSystemError) {
+                let file = try stage(node)
+                try storeAttributes(of: node, in: file)
+            } catch {
+                node.state.withLock { $0.attributes = before }
+                throw error
+            }
+        }
+        // No close() will follow where nobody has the file open for writing.
+        if let file = node.stagedFile, node.state.withLock({ $0.writerCount == 0 && !$0.isUnlinked }) {
+            queue.submit(file)
+        }
+        return node.status
+    }
+
+    /// Puts the node's present attributes into the properties of its next upload.
+    func storeAttributes(of node: Node, in file: StagedFile) throws(FileSystemError) {
+        let attributes = node.state.withLock { $0.attributes }
+        var properties = file.properties
+        AttributeCodec.encode(attributes, kind: node.kind, into: &properties)
+        do throws(StagingError) { try file.setProperties(properties) } catch { throw FileSystemError(error) }
+        let stored = properties
+        node.state.withLock { $0.properties = stored }
+    }
+
+    private func setDirectoryAttributes(_ node: Node, _ changes: AttributeChanges) async throws(FileSystemError)
+        -> FileStatus
+    {
+        guard changes.byteCount == nil else { throw FileSystemError(.isDirectory) }
+        let marker: ObjectKey? = tree.withLock { tree in
+            tree[node.number]?.prefix(root: configuration.prefix).flatMap { ObjectKey($0) }
+        }
+        var attributes = node.state.withLock { $0.attributes }
+        changes.apply(to: &attributes, now: time.now)
+        let changed = attributes
+        // The root of a bucket has no key; its attributes live as long as the mount.
+        if let marker, node.number != Tree.rootNumber {
+            var properties = node.state.withLock { $0.properties }
+            if properties == nil { properties = try await head(marker)?.properties }
+            try await putMarker(marker, node: node, attributes: changed, properties: properties ?? ObjectProperties())
+        }
+        node.state.withLock { $0.attributes = changed }
+        return node.status
+    }
+}

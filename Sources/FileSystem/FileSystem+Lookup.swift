@@ -1,0 +1,359 @@
+// From names to nodes.
+
+internal import Base
+internal import ObjectModel
+internal import ObjectStore
+
+extension FileSystem {
+    /// Finds a name in a directory. The kernel then holds one more reference to the node, to be given back by `forget`.
+    public func lookup(parent number: UInt64, name text: String) -> Answer<FileStatus> {
+        let name: FileName
+        do throws(FileSystemError) { name = try Self.name(text) } catch {
+            // A name that cannot exist is absent; one that is too long says so.
+            return .failed(error.kind == .nameTooLong ? error : FileSystemError(.notFound))
+        }
+        switch find(parent: number, name: name, isReferenced: true) {
+        case .node(let node): return .ready(node.status)
+        case .absent: return .fail(.notFound)
+        case .failed(let error): return .failed(error)
+        case .unknown:
+            return .later { () async throws(FileSystemError) in
+                try await self.resolve(parent: number, name: name, isReferenced: true).status
+            }
+        }
+    }
+
+    enum Found {
+        case node(Node)
+        case absent
+        case unknown
+        case failed(FileSystemError)
+    }
+
+    /// What is known of a name without asking the store.
+    /// - Parameter isReferenced: whether the kernel gets a reference to what is found.
+    func find(parent number: UInt64, name: FileName, isReferenced: Bool) -> Found {
+        tree.withLock { tree in
+            guard let parent = tree[number] else { return .failed(FileSystemError(.stale)) }
+            guard parent.directory != nil else { return .failed(FileSystemError(.notDirectory)) }
+            let now = nowNanoseconds
+            func reference(_ dentry: Dentry) -> Found {
+                if isReferenced { dentry.lookupCount += 1 }
+                return .node(dentry.node)
+            }
+            if let child = parent.directory!.children[name] {
+                if child.node.isPending || child.node.state.withLock({ isFresh($0.validatedAt) }) {
+                    return reference(child)
+                }
+                return .unknown
+            }
+            if let listing = parent.directory!.listing, isFresh(listing.startedAt) {
+                guard let entry = listing.entries[name] else { return .absent }
+                guard let state = state(of: entry, name: name, in: parent, listing: listing) else { return .unknown }
+                let kind: FileKind =
+                    switch entry {
+                    case .directory: .directory
+                    case .file: state.symlinkTarget == nil ? .file : .symlink
+                    }
+                return reference(tree.add(kind, state, parent: parent, name: name))
+            }
+            if let until = parent.directory!.absent[name] {
+                if now < until { return .absent }
+                parent.directory!.absent[name] = nil
+            }
+            return .unknown
+        }
+    }
+
+    /// The state of a listed entry that has no node yet; nil when the policy wants its attributes asked for first.
+    private func state(
+        of entry: Listing.Entry, name: FileName, in parent: Dentry, listing: Listing
+    ) -> Node.State? {
+        let wantsMore =
+            switch configuration.attributePolicy {
+            case .listing: false
+            case .exact: true
+            case .adaptive: !parent.directory!.isForeign
+            }
+        switch (entry, parent.directory!.known[name]) {
+        case (.directory, .object(let info)): return directoryState(info, validatedAt: listing.startedAt)
+        case (.directory, .nothing): return directoryState(nil, validatedAt: listing.startedAt)
+        case (.file(let object), .object(let info)) where info.version == object.version:
+            return fileState(info, validatedAt: listing.startedAt)
+        default: break
+        }
+        guard !wantsMore else { return nil }
+        switch entry {
+        case .directory: return directoryState(nil, validatedAt: listing.startedAt)
+        case .file(let object):
+            return Node.State(
+                content: .clean(object.version), attributes: codec.defaults(for: .file, time: object.lastModified),
+                validatedAt: listing.startedAt)
+        }
+    }
+
+    func fileState(_ info: ObjectInfo, validatedAt: UInt64) -> Node.State {
+        let metadata = info.properties.metadata
+        let kind = AttributeCodec.kind(of: metadata)
+        var state = Node.State(
+            content: .clean(info.version),
+            attributes: codec.attributes(of: metadata, kind: kind, lastModified: info.lastModified),
+            properties: info.properties, validatedAt: validatedAt)
+        if kind == .symlink { state.symlinkTarget = AttributeCodec.symlinkTarget(of: metadata) ?? "" }
+        return state
+    }
+
+    /// - Parameter info: the directory's marker, where it has one.
+    func directoryState(_ info: ObjectInfo?, validatedAt: UInt64) -> Node.State {
+        guard let info else {
+            return Node.State(
+                content: .none, attributes: codec.defaults(for: .directory, time: startedAt), validatedAt: validatedAt)
+        }
+        return Node.State(
+            content: .none,
+            attributes: codec.attributes(
+                of: info.properties.metadata, kind: .directory, lastModified: info.lastModified),
+            properties: info.properties, validatedAt: validatedAt)
+    }
+
+    /// Finds a name, asking the store where needed.
+    func resolve(parent number: UInt64, name: FileName, isReferenced: Bool) async throws(FileSystemError) -> Node {
+        switch find(parent: number, name: name, isReferenced: isReferenced) {
+        case .node(let node): return node
+        case .absent: throw FileSystemError(.notFound)
+        case .failed(let error): throw error
+        case .unknown: break
+        }
+        let wasListed = await listEarly(number)
+        let hasLearned = try await learnListed(parent: number, name: name)
+        if wasListed || hasLearned {
+            switch find(parent: number, name: name, isReferenced: isReferenced) {
+            case .node(let node): return node
+            case .absent: throw FileSystemError(.notFound)
+            case .failed(let error): throw error
+            case .unknown: break
+            }
+        }
+        return try await ask(parent: number, name: name, isReferenced: isReferenced)
+    }
+
+    /// Lists a directory in which names are looked up one after another. Returns whether it is listed now; not if it is
+    /// large, or the listing fails: then names go on being asked for one by one.
+    private func listEarly(_ number: UInt64) async -> Bool {
+        let isDue = tree.withLock { tree in
+            guard let dentry = tree[number], dentry.directory != nil else { return false }
+            if let listing = dentry.directory!.listing, isFresh(listing.startedAt) { return false }
+            dentry.directory!.askCount += 1
+            return dentry.directory!.askCount > DirectoryState.askCountMax && !dentry.directory!.isTooLargeToListEarly
+        }
+        guard isDue else { return false }
+        do throws(FileSystemError) {
+            try await fillListing(number, pageCountMax: DirectoryState.earlyPageCountMax)
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    // MARK: Asking the store for one name
+
+    private enum Remote: Sendable {
+        case file(ObjectInfo)
+        case directory(ObjectInfo?, hasMarker: Bool)
+    }
+
+    /// One HEAD and one LIST, side by side, tell whether a name is a file, a directory, or absent.
+    private func ask(parent number: UInt64, name: FileName, isReferenced: Bool) async throws(FileSystemError) -> Node {
+        let startedAt = nowNanoseconds
+        let key = try tree.withLock { tree throws(FileSystemError) in
+            guard let parent = tree[number] else { throw FileSystemError(.stale) }
+            return try self.key(parent: parent, name: name)
+        }
+        let isEscapedFile = NameCodec.segment(for: name) != name.bytes && name.string.hasPrefix("%pail-file-")
+        let remote: Remote? =
+            isEscapedFile ? try await head(key).map { .file($0) } : try await askRemote(key)
+        return try tree.withLock { tree throws(FileSystemError) in
+            guard let parent = tree[number], parent.directory != nil else { throw FileSystemError(.stale) }
+            if let child = parent.directory!.children[name] {
+                // A directory that the store does not have yet is there while something below it waits for its upload.
+                let localIsNewer = child.node.state.withLock { $0.changedAt >= startedAt } || hasPendingBelow(child)
+                if update(child, with: remote, validatedAt: startedAt) || localIsNewer {
+                    if isReferenced { child.lookupCount += 1 }
+                    return child.node
+                }
+                supersede(child, &tree)
+            }
+            switch remote {
+            case nil:
+                parent.directory!.noteAbsent(name, until: startedAt &+ configuration.ttlNanoseconds)
+                parent.directory!.listing?.remove(name)
+                throw FileSystemError(.notFound)
+            case .file(let info):
+                let state = fileState(info, validatedAt: startedAt)
+                let dentry = tree.add(state.symlinkTarget == nil ? .file : .symlink, state, parent: parent, name: name)
+                parent.directory!.listing?.set(
+                    name, .file(ListedObject(version: info.version, lastModified: info.lastModified)))
+                if isReferenced { dentry.lookupCount += 1 }
+                return dentry.node
+            case .directory(let info, let hasMarker):
+                let state = directoryState(info, validatedAt: startedAt)
+                let dentry = tree.add(.directory, state, parent: parent, name: name)
+                dentry.directory!.hasMarker = hasMarker
+                parent.directory!.listing?.set(name, .directory)
+                if isReferenced { dentry.lookupCount += 1 }
+                return dentry.node
+            }
+        }
+    }
+
+    /// HEAD; nil when the store said that the key is not there.
+    func head(_ key: ObjectKey) async throws(FileSystemError) -> ObjectInfo? {
+        do throws(StoreError) {
+            return try await store.head(key)
+        } catch {
+            if error.kind == .notFound { return nil }
+            throw FileSystemError(error)
+        }
+    }
+
+    private func askRemote(_ key: ObjectKey) async throws(FileSystemError) -> Remote? {
+        let marker = try? markerKey(of: key)
+        async let file: Result<ObjectInfo?, FileSystemError> = Result.of { () async throws(FileSystemError) in
+            try await self.head(key)
+        }
+        if let marker {
+            let below: ListPage
+            do throws(StoreError) {
+                below = try await store.list(ListRequest(prefix: marker.bytes, delimited: false, entryCountMax: 1))
+            } catch {
+                throw FileSystemError(error)
+            }
+            if let first = below.objects.first {
+                let hasMarker = first.key == marker
+                let wantsAttributes = hasMarker && configuration.attributePolicy != .listing
+                return .directory(wantsAttributes ? try await head(marker) : nil, hasMarker: hasMarker)
+            }
+        }
+        return try await file.get().map { .file($0) }
+    }
+
+    /// Takes over what the store says of a node that exists; false when it is another file now.
+    private func update(_ dentry: Dentry, with remote: Remote?, validatedAt: UInt64) -> Bool {
+        switch remote {
+        case nil: return false
+        case .directory(let info, let hasMarker):
+            guard dentry.node.kind == .directory else { return false }
+            dentry.directory!.hasMarker = hasMarker
+            dentry.node.state.withLock { state in
+                state.validatedAt = validatedAt
+                if let info {
+                    let fresh = directoryState(info, validatedAt: validatedAt)
+                    state.attributes = fresh.attributes
+                    state.properties = fresh.properties
+                }
+            }
+            return true
+        case .file(let info):
+            let fresh = fileState(info, validatedAt: validatedAt)
+            guard dentry.node.kind == (fresh.symlinkTarget == nil ? .file : .symlink) else { return false }
+            return dentry.node.state.withLock { state in
+                guard case .clean(let version) = state.content, version == info.version else { return false }
+                state.validatedAt = validatedAt
+                state.attributes = fresh.attributes
+                state.properties = fresh.properties
+                state.symlinkTarget = fresh.symlinkTarget
+                return true
+            }
+        }
+    }
+
+    /// Another client replaced or removed what this node was.
+    func supersede(_ dentry: Dentry, _ tree: inout Tree) {
+        dentry.node.state.withLock { $0.isSuperseded = true }
+        tree.detach(dentry)
+    }
+
+    // MARK: Attributes of listed entries
+
+    /// Asks for the attributes of a listed entry, and of those behind it in the same go: whoever stats one usually
+    /// stats them all, in this order. Returns whether the name was in a fresh listing.
+    private func learnListed(parent number: UInt64, name: FileName) async throws(FileSystemError) -> Bool {
+        struct Wanted: Sendable {
+            let name: FileName
+            let key: ObjectKey
+            let entry: Listing.Entry
+            let done: OneShot<FileSystemError?>
+        }
+        let (wanted, mine): ([Wanted], OneShot<FileSystemError?>?) = try tree.withLock { tree throws(FileSystemError) in
+            guard let parent = tree[number], parent.directory != nil,
+                let prefix = parent.prefix(root: configuration.prefix)
+            else { throw FileSystemError(.stale) }
+            guard var listing = parent.directory!.listing, isFresh(listing.startedAt), listing.entries[name] != nil
+            else {
+                return ([], nil)
+            }
+            var wanted: [Wanted] = []
+            let names = listing.names(from: name, count: DirectoryState.sampleCount)
+            parent.directory!.listing = listing
+            for next in names {
+                guard parent.directory!.knownInFlight[next] == nil, parent.directory!.known[next] == nil,
+                    parent.directory!.children[next] == nil, let entry = listing.entries[next]
+                else { continue }
+                let segment = prefix + NameCodec.segment(for: next)
+                guard let key = ObjectKey(entry == .directory ? segment + "/" : segment) else { continue }
+                let done = OneShot<FileSystemError?>()
+                parent.directory!.knownInFlight[next] = done
+                wanted.append(Wanted(name: next, key: key, entry: entry, done: done))
+            }
+            return (wanted, parent.directory!.knownInFlight[name])
+        }
+        for item in wanted {
+            Task {
+                let outcome = await background.run {
+                    await Result.of { () async throws(FileSystemError) in try await self.head(item.key) }
+                }
+                noteLearned(parent: number, name: item.name, entry: item.entry, outcome)
+                if case .failure(let error) = outcome { item.done.set(error) } else { item.done.set(nil) }
+            }
+        }
+        guard let mine else { return !wanted.isEmpty }
+        if let error = await mine.wait() { throw error }
+        return true
+    }
+
+    /// - Parameter entry: what was listed when the question was asked; another by now is newer than the answer.
+    private func noteLearned(
+        parent number: UInt64, name: FileName, entry: Listing.Entry, _ outcome: Result<ObjectInfo?, FileSystemError>
+    ) {
+        tree.withLock { tree in
+            guard let parent = tree[number], parent.directory != nil else { return }
+            parent.directory!.knownInFlight[name] = nil
+            guard case .success(let found) = outcome, parent.directory!.listing?.entries[name] == entry else { return }
+            parent.directory!.sampledCount += 1
+            if let found, AttributeCodec.isPosix(found.properties.metadata) { parent.directory!.posixCount += 1 }
+            guard parent.directory!.children[name] == nil else { return }
+            switch entry {
+            case .directory:
+                // Without a marker there is nothing more to know of a directory.
+                parent.directory!.known[name] = found.map { .object($0) } ?? .nothing
+            case .file(let object):
+                guard let found else {
+                    // Removed since the listing.
+                    parent.directory!.listing?.remove(name)
+                    return
+                }
+                if found.version != object.version {
+                    parent.directory!.listing?.set(
+                        name, .file(ListedObject(version: found.version, lastModified: found.lastModified)))
+                }
+                parent.directory!.known[name] = .object(found)
+            }
+        }
+    }
+}
+
+extension Result where Failure == FileSystemError, Success: Sendable {
+    static func of(_ body: () async throws(FileSystemError) -> Success) async -> Result<Success, FileSystemError> {
+        do throws(FileSystemError) { return .success(try await body()) } catch { return .failure(error) }
+    }
+}

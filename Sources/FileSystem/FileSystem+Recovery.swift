@@ -1,0 +1,142 @@
+// What earlier mounts left behind, and what is still to be sent.
+
+internal import Base
+internal import Logging
+internal import ObjectModel
+public import Staging
+
+/// What the uploader has in hand for one file.
+public struct PendingUpload: Sendable, Equatable {
+    public let path: String
+    public let byteCount: Int
+    public let dirtyByteCount: Int
+    public let progress: UploadProgress
+}
+
+extension FileSystem {
+    /// Adopts the staged files of ended mounts: their names show the pending content at once, and they are uploaded in
+    /// the background. Returns what belongs to other buckets.
+    public func recover() -> [StagingLeftover] {
+        let (adopted, foreign, damaged) = area.adoptLeftovers()
+        for path in damaged {
+            log.error(
+                "staged data of an earlier mount is damaged and was left where it is", metadata: ["journal": "\(path)"])
+        }
+        for file in adopted {
+            if let node = graft(file) { owners.withLock { $0[ObjectIdentifier(file)] = node } }
+            queue.submit(file)
+        }
+        if !adopted.isEmpty { log.notice("recovering \(adopted.count) files that an earlier mount had not uploaded") }
+        return foreign
+    }
+
+    /// Puts a recovered file at its place in the tree; nil when its key is not below this mount's prefix.
+    private func graft(_ file: StagedFile) -> Node? {
+        guard file.key.bytes.hasPrefix(configuration.prefix) else { return nil }
+        let path = file.key.bytes.dropFirst(configuration.prefix.count)
+        var segments = path.string.split(separator: "/", omittingEmptySubsequences: false).map {
+            ByteString(String($0))
+        }
+        guard let last = segments.popLast(), let name = NameCodec.name(forSegment: last) else { return nil }
+        let metadata = file.properties.metadata
+        let kind = AttributeCodec.kind(of: metadata)
+        return tree.withLock { tree in
+            guard var parent = tree[Tree.rootNumber] else { return nil }
+            for segment in segments {
+                guard let step = NameCodec.name(forSegment: segment) else { return nil }
+                if let child = parent.directory!.children[step] {
+                    guard child.directory != nil else { return nil }
+                    parent = child
+                } else {
+                    parent = tree.add(.directory, directoryState(nil, validatedAt: 0), parent: parent, name: step)
+                }
+            }
+            guard parent.directory!.children[name] == nil else { return nil }
+            var state = Node.State(
+                content: .staged(file), attributes: codec.attributes(of: metadata, kind: kind, lastModified: time.now),
+                properties: file.properties, validatedAt: nowNanoseconds)
+            if kind == .symlink { state.symlinkTarget = AttributeCodec.symlinkTarget(of: metadata) ?? "" }
+            return tree.add(kind, state, parent: parent, name: name).node
+        }
+    }
+
+    /// Every file with data that is not in the store.
+    public var pendingUploads: [PendingUpload] {
+        area.files.compactMap { file in
+            guard file.needsUpload else { return nil }
+            let node = owners.withLock { $0[ObjectIdentifier(file)] }
+            return PendingUpload(
+                path: node.map { path($0.number) } ?? file.key.string, byteCount: file.byteCount,
+                dirtyByteCount: file.dirtyByteCount, progress: file.progress)
+        }
+    }
+
+    /// Brings everything to the store that can be brought: returns when nothing is pending, or when every file that is
+    /// has failed once more. `isCancelled` is asked between steps.
+    public func drain(progress: @escaping @Sendable ([PendingUpload]) -> Void) async -> [PendingUpload] {
+        for file in area.files {
+            if let node = owners.withLock({ $0[ObjectIdentifier(file)] }) { try? storeAttributes(of: node, in: file) }
+        }
+        let reporter = Task {
+            while !Task.isCancelled {
+                progress(pendingUploads)
+                try? await time.sleep(nanoseconds: 200_000_000)
+            }
+        }
+        await withTaskGroup(of: Void.self) { group in
+            for file in area.files where file.needsUpload {
+                group.addTask { do throws(StagingError) { try await self.queue.flush(file) } catch {} }
+            }
+        }
+        reporter.cancel()
+        let left = pendingUploads
+        progress(left)
+        return left
+    }
+
+    /// Waits until the file or everything below the directory at `path` (relative to the mount) is in the store.
+    public func flush(path text: String) async throws(FileSystemError) {
+        let prefix = text.split(separator: "/").joined(separator: "/")
+        for file in area.files {
+            guard let node = owners.withLock({ $0[ObjectIdentifier(file)] }) else { continue }
+            let path = String(self.path(node.number).dropFirst())
+            guard prefix.isEmpty || path == prefix || path.hasPrefix(prefix + "/") else { continue }
+            try storeAttributes(of: node, in: file)
+            try await bring(file)
+        }
+    }
+
+    /// fsync(2) of a directory: everything below it.
+    public func synchroniseDirectory(_ number: UInt64) -> Answer<Void> {
+        guard area.files.contains(where: { $0.needsUpload }) else { return .ready(()) }
+        return .later { () async throws(FileSystemError) in try await self.flush(path: self.path(number)) }
+    }
+
+    /// Ends the mount's use of the state directory. What is still pending stays for the next mount.
+    public func shutDown() async {
+        for file in area.files { await queue.settle(file) }
+        area.closeSession()
+    }
+}
+
+extension FileSystem {
+    /// Forgets what is believed of names and attributes at and below `path` (relative to the mount): the next look asks
+    /// the store. Pending data stays.
+    public func refresh(path text: String) {
+        let prefix = "/" + text.split(separator: "/").joined(separator: "/")
+        let stale: [Node] = tree.withLock { tree in
+            var nodes: [Node] = []
+            for dentry in tree.all {
+                let path = dentry.path
+                guard prefix == "/" || path == prefix || path.hasPrefix(prefix + "/") else { continue }
+                dentry.directory?.listing = nil
+                dentry.directory?.absent = [:]
+                dentry.directory?.known = [:]
+                if dentry.node.number != Tree.rootNumber { dentry.node.state.withLock { $0.validatedAt = 0 } }
+                nodes.append(dentry.node)
+            }
+            return nodes
+        }
+        for node in stale { invalidateKernel(node) }
+    }
+}

@@ -1,0 +1,456 @@
+// rename(2) of files and directories.
+
+internal import Base
+internal import Logging
+internal import ObjectModel
+internal import ObjectStore
+internal import Staging
+
+extension FileSystem {
+    /// Renames a file, symlink or directory.
+    /// - Parameter mustBeNew: RENAME_NOREPLACE.
+    public func rename(
+        parent: UInt64, name: String, toParent: UInt64, toName: String, mustBeNew: Bool
+    ) -> Answer<Void> {
+        .later { () async throws(FileSystemError) in
+            let (from, to) = (try Self.name(name), try Self.name(toName))
+            try self.refuseIfReadOnly()
+            let source = try await self.resolve(parent: parent, name: from, isReferenced: false)
+            let work = { () async throws(FileSystemError) in
+                try await self.rename(
+                    source, parent: parent, name: from, toParent: toParent, toName: to, mustBeNew: mustBeNew)
+            }
+            if source.kind == .directory {
+                try await self.changes.exclusive(work)
+            } else {
+                try await self.changes.shared(work)
+            }
+        }
+    }
+
+    private func rename(
+        _ source: Node, parent: UInt64, name: FileName, toParent: UInt64, toName: FileName, mustBeNew: Bool
+    ) async throws(FileSystemError) {
+        if parent == toParent, name == toName {
+            if mustBeNew { throw FileSystemError(.alreadyExists) }
+            return
+        }
+        var target: Node?
+        do throws(FileSystemError) {
+            target = try await resolve(parent: toParent, name: toName, isReferenced: false)
+        } catch {
+            guard error.kind == .notFound else { throw error }
+        }
+        if let target {
+            if mustBeNew { throw FileSystemError(.alreadyExists) }
+            switch (source.kind, target.kind) {
+            case (.directory, .directory), (.file, .file), (.file, .symlink), (.symlink, .file), (.symlink, .symlink):
+                break
+            case (.directory, _): throw FileSystemError(.notDirectory)
+            case (_, .directory): throw FileSystemError(.isDirectory)
+            }
+        }
+        let newKey = try tree.withLock { tree throws(FileSystemError) in
+            guard let above = tree[toParent], above.directory != nil else { throw FileSystemError(.stale) }
+            var ancestor: Dentry? = above
+            while let next = ancestor {
+                if next.node === source { throw FileSystemError(.invalidArgument) }
+                ancestor = next.parent
+            }
+            return try key(parent: above, name: toName)
+        }
+        if let target, target.kind == .directory { _ = try await prefixIfEmpty(target) }
+        if parent != toParent { try await keepParent(parent, losing: name) }
+        let entry: Listing.Entry?
+        var leftover: FileSystemError?
+        do throws(FileSystemError) {
+            if source.kind == .directory {
+                leftover = try await moveDirectory(source, to: newKey, replacing: target)
+                entry = .directory
+            } else {
+                try await moveFile(source, to: newKey, replacing: target, mustBeNew: mustBeNew)
+                entry = nil
+            }
+        } catch {
+            doubt(parent: parent, name)
+            doubt(parent: toParent, toName)
+            throw error
+        }
+        let now = time.now
+        source.state.withLock {
+            $0.attributes.changed = now
+            $0.changedAt = nowNanoseconds
+        }
+        tree.withLock { tree in
+            guard let dentry = tree[source.number], let newParent = tree[toParent] else { return }
+            if let old = newParent.directory!.children[toName], old !== dentry {
+                old.node.state.withLock { $0.isUnlinked = true }
+                tree.detach(old)
+            }
+            if let oldParent = dentry.parent { touch(oldParent) }
+            tree[parent]?.directory?.noteRemoved(name)
+            tree.move(dentry, to: newParent, name: toName)
+            newParent.directory!.noteCreated(toName, entry ?? listingEntry(of: source))
+            touch(newParent)
+        }
+        if let leftover {
+            doubt(parent: parent, name)
+            throw leftover
+        }
+    }
+
+    func listingEntry(of node: Node) -> Listing.Entry? {
+        switch node.state.withLock({ $0.content }) {
+        case .none: .directory
+        case .clean(let version): .file(ListedObject(version: version, lastModified: time.now))
+        case .staged(let file): entry(for: file)
+        }
+    }
+
+    // MARK: Files
+
+    private func moveFile(_ node: Node, to newKey: ObjectKey, replacing target: Node?, mustBeNew: Bool)
+        async throws(FileSystemError)
+    {
+        beginChangingKey(node)
+        defer {
+            endChangingKey(node)
+            becomeCleanIfPublished(node)
+        }
+        if let file = node.stagedFile {
+            await queue.hold(file)
+            // A file that has no object yet only gets another key: its data goes there in the first place.
+            if file.base == nil {
+                try await rekey(node, file, to: newKey, replacing: target)
+                return
+            }
+            // Otherwise the object is brought up to date first, and then moved like any other. What is written to the
+            // open file meanwhile waits until it has its new key.
+            for _ in 0..<4 {
+                queue.resume(file)
+                try storeAttributes(of: node, in: file)
+                try await bring(file)
+                await queue.hold(file)
+                // The hold may have cut off an upload of what was written since.
+                if !file.publicationIsUncertain { break }
+            }
+        }
+        guard let version = node.state.withLock({ $0.objectVersion }) else { throw FileSystemError(.stale) }
+        if let target { _ = try await vacate(target) }
+        let moved: ObjectVersion
+        do throws(StoreError) {
+            if mustBeNew, try await isPresent(newKey) {
+                throw StoreError(.preconditionFailed, operation: "CopyObject", key: newKey)
+            }
+            let etag = try await store.copy(CopyRequest(source: version, destination: newKey))
+            moved = ObjectVersion(key: newKey, etag: etag, byteCount: version.byteCount)
+        } catch {
+            if let found = await findCopy(of: node, version, at: newKey, replacing: target, after: error) {
+                moved = found
+            } else {
+                if let target { reoccupy(target) }
+                throw mustBeNew && error.kind == .preconditionFailed && error.key == newKey
+                    ? FileSystemError(.alreadyExists, cause: error.description) : FileSystemError(error)
+            }
+        }
+        if let target { loseName(target) }
+        try await delete(version.key)
+        try adopt(moved, in: node)
+    }
+
+    /// Whether a copy whose answer was lost was made: what stands there has the length and the metadata of the source, and
+    /// is not what stood there before. Without metadata nobody can tell.
+    private func findCopy(
+        of node: Node, _ version: ObjectVersion, at key: ObjectKey, replacing target: Node?, after error: StoreError
+    ) async -> ObjectVersion? {
+        switch error.kind {
+        case .timedOut, .unreachable, .serverFault, .malformedResponse: break
+        default: return nil
+        }
+        do throws(FileSystemError) {
+            guard let found = try await head(key), found.version.byteCount == version.byteCount,
+                found.version != target?.state.withLock({ $0.objectVersion }),
+                let source = try await head(version.key), source.version == version,
+                AttributeCodec.isPosix(source.properties.metadata),
+                source.properties.metadata == found.properties.metadata
+            else { return nil }
+            return found.version
+        } catch {
+            return nil
+        }
+    }
+
+    /// Gives data that was never published another key.
+    private func rekey(
+        _ node: Node, _ file: StagedFile, to newKey: ObjectKey, replacing target: Node?
+    ) async throws(FileSystemError) {
+        if let target { _ = try await vacate(target) }
+        do throws(FileSystemError) {
+            // A lost answer may have left an object under the old key.
+            if file.publicationIsUncertain { try await delete(file.key) }
+            do throws(StagingError) {
+                try file.rekey(newKey, condition: conditionForReplacing(target, key: newKey))
+            } catch {
+                throw FileSystemError(error)
+            }
+        } catch {
+            if let target { reoccupy(target) }
+            throw error
+        }
+        if let target { loseName(target) }
+        queue.resume(file)
+        // Nobody but this rename: no close() will follow.
+        if node.state.withLock({ $0.writerCount == 1 }) { queue.submit(file) }
+    }
+
+    /// A replaced file: it lives on only for who has it open.
+    private func loseName(_ target: Node) {
+        markUnlinked(target)
+        tree.withLock { tree in
+            guard let dentry = tree[target.number] else { return }
+            if let parent = dentry.parent, let name = dentry.name { parent.directory!.known[name] = nil }
+            tree.detach(dentry)
+        }
+    }
+
+    /// HEAD, as a yes or no.
+    private func isPresent(_ key: ObjectKey) async throws(StoreError) -> Bool {
+        do throws(StoreError) {
+            _ = try await store.head(key)
+            return true
+        } catch {
+            if error.kind == .notFound { return false }
+            throw error
+        }
+    }
+
+    /// What an upload must find under the key of a vacated file that it is to replace.
+    private func conditionForReplacing(_ target: Node?, key: ObjectKey) -> WriteCondition {
+        guard let target else { return .ifAbsent }
+        if let file = target.stagedFile {
+            if let base = file.base, base.key == key, !file.publicationIsUncertain { return .ifMatch(base.etag) }
+            return file.publicationIsUncertain ? .none : .ifAbsent
+        }
+        guard case .clean(let version) = target.state.withLock({ $0.content }), version.key == key else { return .none }
+        return .ifMatch(version.etag)
+    }
+
+    /// The node's object stands under another key now.
+    private func adopt(_ version: ObjectVersion, in node: Node) throws(FileSystemError) {
+        let file: StagedFile? = node.state.withLock { state in
+            switch state.content {
+            case .none: return nil
+            case .clean:
+                state.content = .clean(version)
+                state.validatedAt = nowNanoseconds
+                return nil
+            case .staged(let file): return file
+            }
+        }
+        guard let file else { return }
+        do throws(StagingError) { try file.moveBase(to: version) } catch { throw FileSystemError(error) }
+        becomeCleanIfPublished(node)
+    }
+
+    // MARK: Directories
+
+    /// Copies everything below a directory to its new place, in parallel, and deletes the old keys last: until then the
+    /// old tree is whole. Nothing below it changes meanwhile (`changes` is held exclusively).
+    ///
+    /// Throws when nothing is moved. Returns the error when the new tree is whole and stands, and of the old one something
+    /// could not be deleted.
+    private func moveDirectory(
+        _ node: Node, to destination: ObjectKey, replacing target: Node?
+    ) async throws(FileSystemError) -> FileSystemError? {
+        let newPrefix = try markerKey(of: destination).bytes
+        let oldPrefix = try tree.withLock { tree throws(FileSystemError) in
+            guard let prefix = tree[node.number]?.prefix(root: configuration.prefix) else {
+                throw FileSystemError(.stale)
+            }
+            return prefix
+        }
+        // Bring what is pending below to the store, so that there is one place to copy from.
+        // Nothing is sent to the old keys from then on, also of files that are open and go on being written.
+        var held: [StagedFile] = []
+        defer { for file in held { queue.resume(file) } }
+        for pending in nodesBelow(node) {
+            guard let file = pending.stagedFile else { continue }
+            try storeAttributes(of: pending, in: file)
+            try await bring(file)
+            await queue.hold(file)
+            held.append(file)
+        }
+        let objects = try await everything(below: oldPrefix)
+        var moves: [(object: ListedObject, key: ObjectKey)] = []
+        for object in objects {
+            guard let key = ObjectKey(newPrefix + object.key.bytes.dropFirst(oldPrefix.count)) else {
+                throw FileSystemError(.nameTooLong)
+            }
+            moves.append((object, key))
+        }
+
+        // The old tree is whole until the end. A copy that failed may have been done all the same, so each is taken back;
+        // but the marker of an empty directory that was to be replaced stays.
+        let made = moves.map(\.key).filter { target == nil || $0.bytes != newPrefix }
+        func takeBack() async { await removeAll(made) }
+        var copied: [ObjectKey: ObjectVersion] = [:]
+        var failure: FileSystemError?
+        await withTaskGroup(of: (ObjectKey, Result<ObjectVersion, FileSystemError>).self) { group in
+            for (object, destination) in moves {
+                group.addTask {
+                    let outcome = await self.background.run {
+                        await Result.of { () async throws(FileSystemError) in
+                            do throws(StoreError) {
+                                let etag = try await self.store.copy(
+                                    CopyRequest(source: object.version, destination: destination))
+                                return ObjectVersion(key: destination, etag: etag, byteCount: object.version.byteCount)
+                            } catch {
+                                guard error.kind == .notFound, Self.isMarker(object) else {
+                                    throw FileSystemError(error)
+                                }
+                                // Some servers list directories that are no objects: there is nothing to copy.
+                                return try await self.newMarker(destination)
+                            }
+                        }
+                    }
+                    return (object.key, outcome)
+                }
+            }
+            for await (old, outcome) in group {
+                switch outcome {
+                case .success(let version): copied[old] = version
+                case .failure(let error):
+                    if failure == nil { failure = error }
+                    group.cancelAll()
+                }
+            }
+        }
+        if let failure {
+            await takeBack()
+            throw failure
+        }
+        if objects.isEmpty || !objects.contains(where: { $0.key.bytes == oldPrefix }) {
+            // An implicit directory gets a marker, so that the new one does not depend on its entries.
+            if let marker = ObjectKey(newPrefix) {
+                do throws(FileSystemError) {
+                    try await putMarker(
+                        marker, node: node, attributes: node.state.withLock { $0.attributes },
+                        properties: node.state.withLock { $0.properties } ?? ObjectProperties())
+                } catch {
+                    await removeAll(made + (target == nil ? [marker] : []))
+                    throw error
+                }
+            }
+        }
+        // Some of the old keys may be gone after a failure: there is no way back from here, only forward.
+        var leftover: FileSystemError?
+        do throws(StoreError) {
+            // Directories last, deepest first: some servers refuse to remove one that has entries.
+            let failures = try await store.delete(
+                objects.filter { !Self.isMarker($0) }.map(\.key) + Self.directories(of: objects, below: oldPrefix))
+            if let first = failures.first { throw first.error }
+        } catch {
+            leftover = FileSystemError(error)
+        }
+        for below in nodesBelow(node) {
+            guard let version = below.state.withLock({ $0.objectVersion }), let moved = copied[version.key] else {
+                continue
+            }
+            try adopt(moved, in: below)
+        }
+        forgetListings(below: node)
+        return leftover
+    }
+
+    /// All nodes below a directory that are files or symlinks.
+    private func nodesBelow(_ node: Node) -> [Node] {
+        tree.withLock { tree in
+            var result: [Node] = []
+            var rest = tree[node.number].map { [$0] } ?? []
+            while let dentry = rest.popLast() {
+                if dentry.node.kind != .directory { result.append(dentry.node) }
+                if let children = dentry.directory?.children.values { rest.append(contentsOf: children) }
+            }
+            return result
+        }
+    }
+
+    /// Listings name old keys; they are asked for again.
+    private func forgetListings(below node: Node) {
+        tree.withLock { tree in
+            var rest = tree[node.number].map { [$0] } ?? []
+            while let dentry = rest.popLast() {
+                guard dentry.directory != nil else { continue }
+                dentry.directory!.listing = nil
+                dentry.directory!.known = [:]
+                rest.append(contentsOf: dentry.directory!.children.values)
+            }
+        }
+    }
+
+    private func everything(below prefix: ByteString) async throws(FileSystemError) -> [ListedObject] {
+        var objects: [ListedObject] = []
+        do throws(StoreError) {
+            var request = ListRequest(prefix: prefix, delimited: false)
+            repeat {
+                let page = try await store.list(request)
+                objects += page.objects
+                request.continuation = page.continuation
+            } while request.continuation != nil
+        } catch {
+            throw FileSystemError(error)
+        }
+        return objects
+    }
+
+    private static func isMarker(_ object: ListedObject) -> Bool {
+        object.version.byteCount == 0 && object.key.string.hasSuffix("/")
+    }
+
+    private func newMarker(_ key: ObjectKey) async throws(FileSystemError) -> ObjectVersion {
+        do throws(StoreError) {
+            let properties = ObjectProperties(contentType: "application/x-directory")
+            let etag = try await store.put(PutRequest(key: key, body: nil, properties: properties))
+            return ObjectVersion(key: key, etag: etag, byteCount: 0)
+        } catch {
+            throw FileSystemError(error)
+        }
+    }
+
+    /// The markers of all directories below a prefix, whether they are objects or only implied by keys, deepest first.
+    /// Removing the implied ones costs no request of its own; servers that keep empty directories (SeaweedFS) would go
+    /// on listing them.
+    private static func directories(of objects: [ListedObject], below prefix: ByteString) -> [ObjectKey] {
+        var found: Set<ByteString> = []
+        for object in objects {
+            var path = object.key.string
+            while let slash = path.utf8.dropLast().lastIndex(of: UInt8(ascii: "/")) {
+                path = String(path[...slash])
+                guard path.utf8.count >= prefix.count, found.insert(ByteString(path)).inserted else { break }
+            }
+        }
+        let markers = objects.filter(isMarker).map(\.key.bytes)
+        return found.union(markers).sorted { $0.count > $1.count }.compactMap { ObjectKey($0) }
+    }
+
+    private func removeAll(_ keys: [ObjectKey]) async {
+        guard !keys.isEmpty else { return }
+        do throws(StoreError) {
+            let failures = try await store.delete(keys)
+            if let first = failures.first { throw first.error }
+        } catch {
+            log.error("copies of a rename that failed could not all be removed: \(error)")
+        }
+    }
+}
+
+extension Node.State {
+    /// The version in the store that this node stands on.
+    var objectVersion: ObjectVersion? {
+        switch content {
+        case .none: nil
+        case .clean(let version): version
+        case .staged(let file): file.base
+        }
+    }
+}

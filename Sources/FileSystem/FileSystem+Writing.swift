@@ -1,0 +1,347 @@
+// Opening, creating, writing, and bringing to the store.
+
+internal import Base
+internal import ObjectModel
+internal import ObjectStore
+internal import Staging
+
+extension FileSystem {
+    // MARK: Opening
+
+    /// Opens a file.
+    /// - Parameter mayWrite: whether the handle may change the file.
+    public func open(_ number: UInt64, mayWrite: Bool) -> Answer<FileHandle> {
+        guard let node = node(number) else { return .fail(.stale) }
+        guard node.kind == .file else { return .fail(node.kind == .directory ? .isDirectory : .invalidArgument) }
+        if mayWrite, configuration.isReadOnly { return .fail(.readOnly) }
+        let mustAsk = node.state.withLock { state in
+            guard case .clean = state.content, !state.isUnlinked else { return false }
+            return !isFresh(state.validatedAt) || (mayWrite && state.properties == nil)
+        }
+        if !mustAsk {
+            if node.state.withLock({ $0.isSuperseded && !$0.isUnlinked }) { return .fail(.stale) }
+            return .ready(newHandle(node, mayWrite: mayWrite))
+        }
+        return .later { () async throws(FileSystemError) in
+            try await self.revalidate(node)
+            return self.newHandle(node, mayWrite: mayWrite)
+        }
+    }
+
+    private func newHandle(_ node: Node, mayWrite: Bool, isNew: Bool = false) -> FileHandle {
+        node.state.withLock { state in
+            state.openCount += 1
+            if mayWrite { state.writerCount += 1 }
+        }
+        return FileHandle(node: node, mayWrite: mayWrite, isNew: isNew)
+    }
+
+    /// Creates a file and opens it. The object comes into being when the file is uploaded, on the condition that no
+    /// other client has made it meanwhile.
+    public func create(
+        parent number: UInt64, name text: String, permissions: UInt32, uid: UInt32, gid: UInt32, mayWrite: Bool
+    ) -> Answer<(FileStatus, FileHandle)> {
+        let name: FileName
+        do throws(FileSystemError) { name = try Self.name(text) } catch { return .failed(error) }
+        guard !configuration.isReadOnly else { return .fail(.readOnly) }
+        // The kernel asks to create only what it has just looked up in vain; that answer is still here.
+        if case .absent = find(parent: number, name: name, isReferenced: false), changes.tryEnterShared() {
+            defer { changes.leaveShared() }
+            do throws(FileSystemError) {
+                return .ready(
+                    try createNow(
+                        parent: number, name: name, permissions: permissions, uid: uid, gid: gid, mayWrite: mayWrite))
+            } catch {
+                return .failed(error)
+            }
+        }
+        return .later { () async throws(FileSystemError) in
+            try await self.changes.shared { () async throws(FileSystemError) in
+                if try await self.exists(parent: number, name: name) { throw FileSystemError(.alreadyExists) }
+                return try self.createNow(
+                    parent: number, name: name, permissions: permissions, uid: uid, gid: gid, mayWrite: mayWrite)
+            }
+        }
+    }
+
+    private func createNow(
+        parent number: UInt64, name: FileName, permissions: UInt32, uid: UInt32, gid: UInt32, mayWrite: Bool
+    ) throws(FileSystemError) -> (FileStatus, FileHandle) {
+        let key = try tree.withLock { tree throws(FileSystemError) in
+            guard let parent = tree[number], parent.directory != nil else { throw FileSystemError(.stale) }
+            return try self.key(parent: parent, name: name)
+        }
+        let attributes = FileAttributes(permissions: permissions & 0o7777, uid: uid, gid: gid, time: time.now)
+        var properties = ObjectProperties(contentType: ContentType.of(name))
+        AttributeCodec.encode(attributes, kind: .file, into: &properties)
+        let file: StagedFile
+        do throws(StagingError) {
+            file = try area.create(
+                StagedIdentity(
+                    key: key, base: nil, baseByteCount: 0, byteCount: 0, condition: .ifAbsent, properties: properties),
+                isChanged: true)
+        } catch {
+            throw FileSystemError(error)
+        }
+        let created = properties
+        let node: Node? = tree.withLock { tree in
+            guard let parent = tree[number], parent.directory!.children[name] == nil else { return nil }
+            var state = Node.State(
+                content: .staged(file), attributes: attributes, properties: created, validatedAt: nowNanoseconds)
+            state.changedAt = nowNanoseconds
+            state.hasServedBytes = true
+            let dentry = tree.add(.file, state, parent: parent, name: name)
+            dentry.lookupCount += 1
+            parent.directory!.noteCreated(name, entry(for: file))
+            touch(parent)
+            return dentry.node
+        }
+        guard let node else {
+            file.abandon()
+            throw FileSystemError(.alreadyExists)
+        }
+        owners.withLock { $0[ObjectIdentifier(file)] = node }
+        let handle = newHandle(node, mayWrite: mayWrite, isNew: true)
+        return (node.status, handle)
+    }
+
+    func entry(for file: StagedFile) -> Listing.Entry? {
+        (file.base ?? ETag("pending").map { ObjectVersion(key: file.key, etag: $0, byteCount: file.byteCount) })
+            .map { .file(ListedObject(version: $0, lastModified: time.now)) }
+    }
+
+    // MARK: Staging
+
+    /// Keeps a node's staged file in being while `body` changes it.
+    func withWritePin<Value>(
+        _ node: Node, _ body: () throws(FileSystemError) -> Value
+    ) throws(FileSystemError) -> Value {
+        node.state.withLock { $0.writerCount += 1 }
+        defer {
+            node.state.withLock { $0.writerCount -= 1 }
+            becomeCleanIfPublished(node)
+        }
+        return try body()
+    }
+
+    /// The staged file of a node, begun now if there is none. The caller holds a write pin or a writable handle.
+    func stage(_ node: Node) throws(FileSystemError) -> StagedFile {
+        let (content, properties, isUnlinked) = node.state.withLock { ($0.content, $0.properties, $0.isUnlinked) }
+        guard case .clean(let version) = content else {
+            guard case .staged(let file) = content else { throw FileSystemError(.isDirectory) }
+            return file
+        }
+        let file: StagedFile
+        do throws(StagingError) {
+            file = try area.create(
+                StagedIdentity(
+                    key: version.key, base: version, baseByteCount: version.byteCount, byteCount: version.byteCount,
+                    condition: .ifMatch(version.etag), properties: properties ?? ObjectProperties()),
+                isChanged: false)
+        } catch {
+            throw FileSystemError(error)
+        }
+        // Two writers may have got here at once: the first one's file counts.
+        let winner: StagedFile = node.state.withLock { state in
+            if case .staged(let other) = state.content { return other }
+            if state.isKeyChanging { file.beginHeld() }
+            state.content = .staged(file)
+            return file
+        }
+        if winner !== file {
+            file.abandon()
+        } else if isUnlinked {
+            file.abandon()
+        } else {
+            owners.withLock { $0[ObjectIdentifier(file)] = node }
+        }
+        return winner
+    }
+
+    /// A node whose data has all arrived, and that nobody may write, is the store's again.
+    func becomeCleanIfPublished(_ node: Node) {
+        let finished: StagedFile? = node.state.withLock { state in
+            guard case .staged(let file) = state.content, state.writerCount == 0, !state.isUnlinked,
+                let version = file.publishedIfComplete
+            else { return nil }
+            state.content = .clean(version)
+            state.validatedAt = nowNanoseconds
+            state.changedAt = nowNanoseconds
+            return file
+        }
+        guard let finished else { return }
+        _ = owners.withLock { $0.removeValue(forKey: ObjectIdentifier(finished)) }
+        area.forget(finished)
+        tree.withLock { tree in
+            guard let dentry = tree[node.number] else { return }
+            noteVersion(of: dentry)
+            tree.prune(dentry)
+        }
+    }
+
+    // MARK: Writing
+
+    /// Writes at `offset`. The bytes are with the local disk, and in its journal, when this answers.
+    public func write(_ handle: FileHandle, offset: Int, bytes: UnsafeRawBufferPointer) -> Answer<Int> {
+        precondition(handle.mayWrite, "the kernel writes through writable handles only")
+        let node = handle.node
+        // Beginning to stage names a key, so it waits for a rename of a directory to end; going on does not.
+        let isStaged = node.stagedFile != nil
+        let mustWait = area.isFull(adding: bytes.count) || node.stagedFile?.isContended == true
+        if !mustWait, isStaged || changes.tryEnterShared() {
+            defer { if !isStaged { changes.leaveShared() } }
+            do throws(FileSystemError) { return .ready(try writeNow(handle, offset: offset, bytes: bytes)) } catch {
+                return .failed(error)
+            }
+        }
+        let copy = [UInt8](bytes)
+        return .later { () async throws(FileSystemError) in
+            try await self.makeRoom(for: copy.count)
+            await node.stagedFile?.waitWhileContended()
+            return try await self.changes.shared { () async throws(FileSystemError) in
+                // `withUnsafeBytes` does not carry typed throws.
+                let result = copy.withUnsafeBytes { bytes in
+                    Result { () throws(FileSystemError) in try self.writeNow(handle, offset: offset, bytes: bytes) }
+                }
+                return try result.get()
+            }
+        }
+    }
+
+    private func writeNow(_ handle: FileHandle, offset: Int, bytes: UnsafeRawBufferPointer) throws(FileSystemError)
+        -> Int
+    {
+        let node = handle.node
+        let file = try stage(node)
+        let count: Int
+        do throws(StagingError) { count = try file.write(bytes, at: offset) } catch { throw FileSystemError(error) }
+        handle.state.withLock { $0.hasWritten = true }
+        let now = time.now
+        node.state.withLock { state in
+            state.attributes.modified = now
+            state.attributes.changed = now
+            state.changedAt = nowNanoseconds
+            state.hasServedBytes = true
+        }
+        return count
+    }
+
+    /// Waits until uploads have freed room under the staging limit.
+    private func makeRoom(for byteCount: Int) async throws(FileSystemError) {
+        while area.isFull(adding: byteCount) {
+            let pending = area.files.filter { $0.needsUpload }
+            guard let limit = area.limit, byteCount <= limit, !pending.isEmpty else {
+                throw FileSystemError(StagingError.full(limitBytes: area.limit ?? 0))
+            }
+            var failure: StagingError?
+            for file in pending {
+                do throws(StagingError) {
+                    try await queue.flush(file)
+                    failure = nil
+                    break
+                } catch {
+                    failure = error
+                }
+            }
+            if let failure { throw FileSystemError(failure) }
+        }
+    }
+
+    // MARK: Bringing to the store
+
+    /// close(2) of one descriptor of a handle. Answers at once while uploads are known to work; else, and always with
+    /// write-through, when the object is in the store, or with the error.
+    public func flush(_ handle: FileHandle) -> Answer<Void> {
+        let mayAnswerEarly = queue.isProven && !configuration.isWriteThrough
+        let hasNews = handle.state.withLock { state in
+            // A shell that redirects into a new file closes a duplicate before anything is written. The file is not sent
+            // for that; `release` sends it, if it stays empty.
+            let hasNews = state.hasWritten || (state.isNew && !mayAnswerEarly)
+            if hasNews {
+                state.hasWritten = false
+                state.isNew = false
+            }
+            return hasNews
+        }
+        guard hasNews, let file = handle.node.stagedFile, !handle.node.state.withLock({ $0.isUnlinked }) else {
+            return .ready(())
+        }
+        do throws(FileSystemError) { try storeAttributes(of: handle.node, in: file) } catch { return .failed(error) }
+        if mayAnswerEarly {
+            queue.submit(file)
+            return .ready(())
+        }
+        return .later { () async throws(FileSystemError) in try await self.bring(file) }
+    }
+
+    /// fsync(2): answers when everything the file holds is in the store, or with the error.
+    public func synchronise(_ handle: FileHandle) -> Answer<Void> {
+        guard let file = handle.node.stagedFile, !handle.node.state.withLock({ $0.isUnlinked }) else {
+            return .ready(())
+        }
+        handle.state.withLock { state in
+            state.hasWritten = false
+            state.isNew = false
+        }
+        do throws(FileSystemError) { try storeAttributes(of: handle.node, in: file) } catch { return .failed(error) }
+        return .later { () async throws(FileSystemError) in try await self.bring(file) }
+    }
+
+    func bring(_ file: StagedFile) async throws(FileSystemError) {
+        do throws(StagingError) { try await queue.flush(file) } catch { throw FileSystemError(error) }
+    }
+
+    /// The last descriptor of a handle is closed.
+    public func release(_ handle: FileHandle) {
+        let node = handle.node
+        let (file, isLastWriter, isUnlinked) = node.state.withLock { state in
+            state.openCount -= 1
+            if handle.mayWrite { state.writerCount -= 1 }
+            let file: StagedFile? = if case .staged(let file) = state.content { file } else { nil }
+            return (file, handle.mayWrite && state.writerCount == 0, state.isUnlinked)
+        }
+        if let file, isLastWriter, !isUnlinked {
+            // Pages written through a mapping may have arrived after the flush.
+            if handle.state.withLock({ $0.hasWritten || $0.isNew }) { try? storeAttributes(of: node, in: file) }
+            queue.submit(file)
+        }
+        becomeCleanIfPublished(node)
+        tree.withLock { tree in
+            guard let dentry = tree[node.number] else { return }
+            tree.prune(dentry)
+        }
+    }
+
+    // MARK: What the uploader tells
+
+    func uploadWasPublished(_ file: StagedFile, _ version: ObjectVersion) {
+        guard let node = owners.withLock({ $0[ObjectIdentifier(file)] }) else {
+            // Recovered data outside of this mount's prefix.
+            if !file.needsUpload { area.forget(file) }
+            return
+        }
+        node.state.withLock {
+            $0.validatedAt = nowNanoseconds
+            $0.changedAt = nowNanoseconds
+        }
+        tree.withLock { tree in
+            if let dentry = tree[node.number] { noteVersion(of: dentry) }
+        }
+        becomeCleanIfPublished(node)
+    }
+
+    /// Puts the version that a node stands on now into its directory's listing. Not the one that an upload has just told
+    /// of: this may come late, after another upload.
+    private func noteVersion(of dentry: Dentry) {
+        guard let parent = dentry.parent, let name = dentry.name, let entry = listingEntry(of: dentry.node) else {
+            return
+        }
+        parent.directory!.notePublished(name, entry)
+    }
+
+    /// The name belongs to the other client's version now; ours has another name, and whoever has it open keeps it.
+    func uploadConflicted(_ file: StagedFile, lost: ObjectKey, savedAs: ObjectKey) {
+        guard let node = owners.withLock({ $0[ObjectIdentifier(file)] }) else { return }
+        dropName(of: node)
+    }
+}

@@ -1,0 +1,117 @@
+// POSIX over objects: what a mount is, without FUSE.
+
+public import Base
+public import BlockCache
+public import Logging
+internal import ObjectModel
+public import ObjectStore
+public import Staging
+internal import Synchronization
+
+/// A mounted bucket (or a prefix of it). Thread-safe.
+///
+/// Operations answer as `Answer`s: at once where no network is needed, so that the adapter replies on the thread that
+/// asked, else later. Names come as the kernel has them; numbers are inode numbers, 1 is the root.
+///
+/// Lock order: `tree` → `Node.state` → `StagedFile`'s. No lock is held over a call of the store, the cache, or a reply.
+public final class FileSystem: Sendable {
+    public let configuration: FileSystemConfiguration
+    let store: any ObjectStore
+    let cache: BlockCache
+    let area: StagingArea
+    let queue: UploadQueue
+    let time: any TimeSource
+    let log: Logger
+    let codec: AttributeCodec
+    /// What directories without times of their own show.
+    let startedAt: Timestamp
+    let tree: Lock<Tree>
+    /// Which node a staged file belongs to, by the file's identity.
+    let owners = Lock<[ObjectIdentifier: Node]>([:])
+    /// Renames of directories run alone; everything else that changes names or begins staging runs shared.
+    let changes = ChangeGate()
+    /// Bounds the requests that a burst of lookups, or the copies of a rename, have under way.
+    let background = AsyncLimiter(limit: 32)
+    private let invalidation = Lock<(@Sendable (_ number: UInt64) -> Void)?>(nil)
+
+    public init(
+        store: any ObjectStore, cache: BlockCache, area: StagingArea, queue: UploadQueue,
+        configuration: FileSystemConfiguration, time: any TimeSource, log: Logger
+    ) {
+        self.store = store
+        self.cache = cache
+        self.area = area
+        self.queue = queue
+        self.configuration = configuration
+        self.time = time
+        self.log = log
+        startedAt = time.now
+        codec = AttributeCodec(
+            filePermissions: configuration.filePermissions, directoryPermissions: configuration.directoryPermissions,
+            uid: configuration.uid, gid: configuration.gid)
+        let root = Node(
+            number: Tree.rootNumber, kind: .directory,
+            state: Node.State(
+                content: .none, attributes: codec.defaults(for: .directory, time: startedAt), validatedAt: .max))
+        tree = Lock(Tree(root: root))
+        queue.observe(
+            published: { [weak self] file, version in self?.uploadWasPublished(file, version) },
+            conflicted: { [weak self] file, lost, saved in self?.uploadConflicted(file, lost: lost, savedAs: saved) })
+    }
+
+    /// Sets who tells the kernel to drop its pages and attributes of a node. Called outside all locks; must not block.
+    public func onInvalidation(_ action: @escaping @Sendable (_ number: UInt64) -> Void) {
+        invalidation.withLock { $0 = action }
+    }
+
+    func invalidateKernel(_ node: Node) {
+        invalidation.withLock { $0 }?(node.number)
+    }
+
+    // MARK: Shared by the operations
+
+    var nowNanoseconds: UInt64 { time.monotonicNanoseconds }
+
+    func isFresh(_ validatedAt: UInt64) -> Bool {
+        validatedAt == .max || nowNanoseconds < validatedAt &+ configuration.ttlNanoseconds
+    }
+
+    func node(_ number: UInt64) -> Node? { tree.withLock { $0[number]?.node } }
+
+    /// The key under which a name of a directory stands as a file; nil when the directory is gone or the key too long.
+    func key(parent: Dentry, name: FileName) throws(FileSystemError) -> ObjectKey {
+        guard let prefix = parent.prefix(root: configuration.prefix) else { throw FileSystemError(.stale) }
+        guard let key = ObjectKey(prefix + NameCodec.segment(for: name)) else { throw FileSystemError(.nameTooLong) }
+        return key
+    }
+
+    /// The key of a directory's marker.
+    func markerKey(of key: ObjectKey) throws(FileSystemError) -> ObjectKey {
+        guard let marker = ObjectKey(key.bytes + "/") else { throw FileSystemError(.nameTooLong) }
+        return marker
+    }
+
+    /// The path of a node, for messages.
+    public func path(_ number: UInt64) -> String {
+        tree.withLock { $0[number]?.path ?? "(inode \(number))" }
+    }
+
+    static func name(_ text: String) throws(FileSystemError) -> FileName {
+        guard let name = FileName(text) else {
+            throw FileSystemError(text.utf8.count > FileName.byteCountMax ? .nameTooLong : .invalidArgument)
+        }
+        return name
+    }
+
+    static func kind(_ error: StoreError) -> FileSystemError { FileSystemError(error) }
+
+    // MARK: References
+
+    /// The kernel dropped `count` references to a node.
+    public func forget(_ number: UInt64, count: UInt64) {
+        tree.withLock { $0.forget(number, count: count) }
+    }
+
+    /// What df shows: plausible constants, since a bucket has no size and df must not cost a request.
+    public var capacityBytes: Int { 1 << 50 }
+}

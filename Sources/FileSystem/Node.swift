@@ -1,0 +1,78 @@
+// A file, directory or symlink that the kernel may know.
+
+internal import Base
+internal import BlockCache
+internal import ObjectModel
+internal import Staging
+
+/// An inode. Its number is unique within the mount and never reused.
+///
+/// A file that another client replaced is another file: the old node is *superseded*, keeps serving who has it open
+/// (until a byte is needed that only the new version could give: ESTALE), and the name leads to a new node. That is how
+/// a read never mixes two versions, in the kernel's page cache neither.
+public final class Node: Sendable {
+    enum Content: Sendable {
+        /// A directory.
+        case none
+        /// The object as the store has it.
+        case clean(ObjectVersion)
+        /// Data that is (or may be) not in the store yet.
+        case staged(StagedFile)
+    }
+
+    struct State: Sendable {
+        var content: Content
+        var attributes: FileAttributes
+        /// The object's full properties; nil while only a listing told of it.
+        var properties: ObjectProperties?
+        /// When content and attributes were last known to be the store's; monotonic nanoseconds.
+        var validatedAt: UInt64
+        /// When this mount last changed the object; a listing begun before says nothing about it.
+        var changedAt: UInt64 = 0
+        var symlinkTarget: String?
+        /// Handles of any kind, and those that may write.
+        var openCount = 0
+        var writerCount = 0
+        /// Its object is being moved or removed: data of it that begins to be staged is not sent before that is over.
+        var isKeyChanging = false
+        var isUnlinked = false
+        var isSuperseded = false
+        /// Whether the kernel may hold pages of this node.
+        var hasServedBytes = false
+    }
+
+    public let number: UInt64
+    public let kind: FileKind
+    // A leaf lock but for StagedFile's, which may be taken inside it.
+    let state: Lock<State>
+
+    init(number: UInt64, kind: FileKind, state: State) {
+        self.number = number
+        self.kind = kind
+        self.state = Lock(state)
+    }
+
+    var status: FileStatus {
+        state.withLock { state in
+            let byteCount: Int
+            switch state.content {
+            case .none: byteCount = 4096
+            case .clean(let version):
+                // The target of some symlinks is the body, unread so far.
+                let target = state.symlinkTarget ?? ""
+                byteCount = target.isEmpty ? version.byteCount : target.utf8.count
+            case .staged(let file): byteCount = state.symlinkTarget?.utf8.count ?? file.byteCount
+            }
+            let linkCount: UInt32 = state.isUnlinked ? 0 : kind == .directory ? 2 : 1
+            return FileStatus(
+                number: number, kind: kind, attributes: state.attributes, byteCount: byteCount, linkCount: linkCount)
+        }
+    }
+
+    var stagedFile: StagedFile? {
+        state.withLock { if case .staged(let file) = $0.content { file } else { nil } }
+    }
+
+    /// Whether local changes wait for their upload: such a node is known better here than in the store.
+    var isPending: Bool { stagedFile != nil }
+}

@@ -1,0 +1,133 @@
+// A mount as the kernel knows it: made, served, ended.
+
+public import Base
+internal import CFuse
+public import FileSystem
+internal import Glibc
+public import Logging
+
+/// What the kernel is told about a mount.
+public struct FuseMountOptions: Sendable {
+    public var mountpoint: String
+    /// What `mount` and `df` show as the device.
+    public var source: String
+    public var isReadOnly = false
+    public var allowOther = false
+    public var allowRoot = false
+    /// Further options for the kernel or fusermount3 (`nosuid`, `noexec`, …).
+    public var kernelOptions: [String] = []
+    /// How long the kernel may believe names and attributes, in seconds.
+    public var validSeconds: Double = 60
+    /// Threads that serve requests at once; the hot path never waits, so a few are enough.
+    public var workerCountMax = 10
+
+    public init(mountpoint: String, source: String) {
+        self.mountpoint = mountpoint
+        self.source = source
+    }
+}
+
+/// A mount could not be made.
+public struct FuseError: Error, Sendable, CustomStringConvertible {
+    public let description: String
+}
+
+/// Serves one mount over libfuse's low-level API. Thread-safe.
+public final class FuseSession: @unchecked Sendable {
+    let fileSystem: FileSystem
+    let options: FuseMountOptions
+    let log: Logger
+    let parked: ParkedReplies
+    /// SAFETY: set once in `mount`, before any other thread knows this object; libfuse's session functions that are
+    /// called here are thread-safe.
+    private var session: OpaquePointer!
+    private let notifications: NotificationThread
+
+    public init(fileSystem: FileSystem, options: FuseMountOptions, time: any TimeSource, log: Logger) {
+        self.fileSystem = fileSystem
+        self.options = options
+        self.log = log
+        parked = ParkedReplies(time: time)
+        notifications = NotificationThread()
+    }
+
+    /// The session that a request belongs to. The session outlives all its requests.
+    static func of(_ request: fuse_req_t) -> FuseSession {
+        Unmanaged<FuseSession>.fromOpaque(fuse_req_userdata(request)).takeUnretainedValue()
+    }
+
+    /// Makes the mount. Requests are answered once `serve` runs.
+    public func mount() throws(FuseError) {
+        var words = [
+            "default_permissions", "fsname=\(Self.escaped(options.source))", "subtype=pail", "max_read=1048576",
+        ]
+        if options.isReadOnly { words.append("ro") }
+        if options.allowOther { words.append("allow_other") }
+        if options.allowRoot { words.append("allow_root") }
+        words += options.kernelOptions
+        var arguments = fuse_args(argc: 0, argv: nil, allocated: 0)
+        defer { fuse_opt_free_args(&arguments) }
+        for word in ["pail", "-o", words.joined(separator: ",")] where fuse_opt_add_arg(&arguments, word) != 0 {
+            throw FuseError(description: "out of memory")
+        }
+        var operations = FuseOperations.table
+        session = fuse_session_new(
+            &arguments, &operations, MemoryLayout<fuse_lowlevel_ops>.size, Unmanaged.passUnretained(self).toOpaque())
+        guard session != nil else { throw FuseError(description: "libfuse refused the mount options \(words)") }
+        guard fuse_session_mount(session, options.mountpoint) == 0 else {
+            let code = errno
+            fuse_session_destroy(session)
+            session = nil
+            throw FuseError(description: "the kernel refused the mount: \(String(cString: strerror(code)))")
+        }
+        let session = SessionPointer(address: self.session)
+        fileSystem.onInvalidation { [notifications] number in
+            notifications.add {
+                // Offset 0 and length 0: all pages and the attributes. A kernel that does not know the inode says ENOENT.
+                _ = fuse_lowlevel_notify_inval_inode(session.address, number, 0, 0)
+            }
+        }
+    }
+
+    /// Serves requests until the mount is gone. Blocks: call it on a thread of its own.
+    public func serve() {
+        let configuration = fuse_loop_cfg_create()
+        fuse_loop_cfg_set_clone_fd(configuration, 1)
+        fuse_loop_cfg_set_max_threads(configuration, UInt32(options.workerCountMax))
+        fuse_loop_cfg_set_idle_threads(configuration, UInt32(options.workerCountMax))
+        let code = fuse_session_loop_mt(session, configuration)
+        fuse_loop_cfg_destroy(configuration)
+        if code != 0 { log.notice("the FUSE session ended with \(code)") }
+        notifications.end()
+        // Detaches the mount if it is still there (the session was told to exit), and closes the device.
+        fuse_session_unmount(session)
+    }
+
+    /// Raises the kernel's read-ahead of this mount, which is 128 KiB by default, where we may (as root).
+    public func raiseReadAhead(kibibytes: Int) {
+        var status = Glibc.stat()
+        guard stat(options.mountpoint, &status) == 0 else { return }
+        let device = UInt64(status.st_dev)
+        let major = (device >> 8) & 0xfff
+        let minor = (device & 0xff) | ((device >> 12) & 0xfff00)
+        let descriptor = open("/sys/class/bdi/\(major):\(minor)/read_ahead_kb", O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return }
+        let text = Array("\(kibibytes)\n".utf8)
+        _ = Glibc.write(descriptor, text, text.count)
+        close(descriptor)
+    }
+
+    private static func escaped(_ text: String) -> String {
+        var result = ""
+        for character in text {
+            if character == "," || character == "\\" { result.append("\\") }
+            result.append(character)
+        }
+        return result
+    }
+}
+
+/// SAFETY: libfuse's notify functions may be called from any thread while the session exists.
+private struct SessionPointer: @unchecked Sendable {
+    let address: OpaquePointer
+}

@@ -1,0 +1,52 @@
+// What each request on the wire leaves behind: for metrics, and for the debug log.
+
+public import ObjectModel
+public import S3Protocol
+
+/// One attempt of one request, reported when it has ended.
+public struct S3RequestRecord: Sendable {
+    public let operation: S3Operation
+    public let key: ObjectKey?
+    /// 1 for the first try of a call, then 2, 3…
+    public let attempt: Int
+    /// Nil when no complete answer came.
+    public let status: Int?
+    /// S3's error code, or the transport's kind of failure.
+    public let failure: String?
+    public let requestID: String?
+    public let bodyBytesSent: Int
+    public let bodyBytesReceived: Int
+    public let durationNanoseconds: UInt64
+}
+
+/// Totals of a store since it was made.
+public struct S3RequestCounters: Sendable, Equatable {
+    public struct Operation: Sendable, Equatable {
+        /// Attempts, each of them a request on the wire.
+        public var requestCount = 0
+        /// Those that were not the first of their call.
+        public var retryCount = 0
+        /// Those without an answer (given up by ourselves not counted), or refused by a 4xx other than 404 and 412, or by a 5xx.
+        public var failureCount = 0
+        public var bodyBytesSent = 0
+        public var bodyBytesReceived = 0
+        public var durationNanoseconds: UInt64 = 0
+    }
+
+    public var operations: [S3Operation: Operation] = [:]
+
+    mutating func add(_ record: S3RequestRecord) {
+        var operation = operations[record.operation] ?? Operation()
+        operation.requestCount += 1
+        if record.attempt > 1 { operation.retryCount += 1 }
+        switch record.status {
+        case .some(200..<400), 404, 412: break
+        case nil where record.failure == "cancelled": break
+        default: operation.failureCount += 1
+        }
+        operation.bodyBytesSent += record.bodyBytesSent
+        operation.bodyBytesReceived += record.bodyBytesReceived
+        operation.durationNanoseconds += record.durationNanoseconds
+        operations[record.operation] = operation
+    }
+}

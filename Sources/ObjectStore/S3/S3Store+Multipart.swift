@@ -1,0 +1,102 @@
+// Multipart uploads.
+
+public import ObjectModel
+internal import S3Protocol
+
+extension S3Store {
+    public func createUpload(_ key: ObjectKey, properties: ObjectProperties) async throws(StoreError) -> UploadID {
+        let algorithm = configuration.integrity == .crc64NVME ? "CRC64NVME" : nil
+        let answer = try await performFinally(
+            S3Call(builder.createMultipartUpload(key, properties: properties, checksumAlgorithm: algorithm)))
+        do throws(AnswerError) {
+            return UploadID(try WriteAnswers.uploadID(answer.body))
+        } catch {
+            throw StoreError(error, answer, operation: .createMultipartUpload, key: key)
+        }
+    }
+
+    public func uploadPart(
+        _ upload: UploadID, key: ObjectKey, number: Int, body: any BodySource
+    ) async throws(StoreError) -> ETag {
+        let body = try await self.upload(body, operation: .uploadPart, key: key)
+        do throws(S3CallFailure) {
+            let part = builder.uploadPart(upload.value, key: key, number: number, checksum: body.checksum)
+            let answer = try await perform(S3Call(part, body: body))
+            return try etag(of: answer, body, key, operation: .uploadPart)
+        } catch {
+            throw error.error
+        }
+    }
+
+    public func completeUpload(
+        _ upload: UploadID, key: ObjectKey, parts: [UploadedPart], condition: WriteCondition
+    ) async throws(StoreError) -> ETag {
+        // Some servers make an object of such a list all the same.
+        guard !parts.isEmpty, zip(parts, parts.dropFirst()).allSatisfy({ $0.number < $1.number }) else {
+            throw StoreError(
+                .invalidRequest, operation: S3Operation.completeMultipartUpload.rawValue, key: key,
+                code: "InvalidPartOrder", message: "an upload is completed by at least one part, in ascending order")
+        }
+        let builder = builder
+        let expected = Self.multipartETag(parts)
+        let byteCount = parts.reduce(0) { $0 + $1.byteCount }
+        return try await write(
+            ConditionalWrite(
+                operation: .completeMultipartUpload, key: key, condition: condition,
+                // A refused completion may cost the upload on some servers.
+                isRepeatable: false,
+                send: { [self] (condition) async throws(S3CallFailure) in
+                    let complete = builder.completeMultipartUpload(
+                        upload.value, key: key, parts: parts.map { ($0.number, $0.etag) }, condition: condition)
+                    let answer = try await perform(S3Call(complete, isSlow: true))
+                    do throws(AnswerError) {
+                        return try WriteAnswers.completeETag(answer.body)
+                    } catch {
+                        let malformed = StoreError(error, answer, operation: .completeMultipartUpload, key: key)
+                        throw S3CallFailure(error: malformed, mayHaveHappened: true)
+                    }
+                },
+                isOurs: { found, mayHaveHappened in
+                    if found.version.byteCount != byteCount { return false }
+                    // The ETag of the parts' MD5s is made by these parts and no others.
+                    if let expected, found.version.etag.value.lowercased() == expected { return true }
+                    return mayHaveHappened && expected == nil && found.version.etag.value.hasSuffix("-\(parts.count)")
+                }))
+    }
+
+    /// What S3 makes of parts whose ETags are MD5s: the MD5 of those, and their number. Nil where they are not.
+    static func multipartETag(_ parts: [UploadedPart]) -> String? {
+        var digests: [UInt8] = []
+        for part in parts {
+            guard let digest = Hex.decode(part.etag.value), digest.count == 16 else { return nil }
+            digests += digest
+        }
+        return "\(Hex.encode(Digest.of(digests, .md5)))-\(parts.count)"
+    }
+
+    public func abortUpload(_ upload: UploadID, key: ObjectKey) async throws(StoreError) {
+        do throws(StoreError) {
+            _ = try await performFinally(S3Call(builder.abortMultipartUpload(upload.value, key: key)))
+        } catch {
+            if error.kind != .notFound { throw error }
+        }
+    }
+
+    public func listParts(_ upload: UploadID, key: ObjectKey) async throws(StoreError) -> [UploadedPart] {
+        var parts: [UploadedPart] = []
+        var marker: Int?
+        repeat {
+            let answer = try await performFinally(S3Call(builder.listParts(upload.value, key: key, after: marker)))
+            do throws(AnswerError) {
+                let page = try PartsAnswer(body: answer.body)
+                parts += page.parts.map { UploadedPart(number: $0.number, etag: $0.etag, byteCount: $0.byteCount) }
+                // A marker that does not advance would never end.
+                if let next = page.nextMarker, next <= marker ?? 0 { throw .invalidField("NextPartNumberMarker") }
+                marker = page.nextMarker
+            } catch {
+                throw StoreError(error, answer, operation: .listParts, key: key)
+            }
+        } while marker != nil
+        return parts
+    }
+}

@@ -1,0 +1,206 @@
+// One call: sign, send, look at the answer, correct what the server says is wrong with us, or wait and ask again.
+
+internal import Base
+internal import HTTPTransport
+internal import ObjectModel
+internal import S3Protocol
+
+/// What a call asks.
+struct S3Call: Sendable {
+    let request: S3Request
+    var body: UploadBody?
+    /// With it, `request` is only the first request: the download says what comes next.
+    var download: ObjectDownload?
+    var isSlow = false
+    /// Instead of the store's.
+    var retry: RetryPolicy?
+
+    init(_ request: S3Request, body: UploadBody? = nil, isSlow: Bool = false) {
+        self.request = request
+        self.body = body
+        self.isSlow = isSlow
+    }
+}
+
+/// An answer of success.
+struct S3Answer: Sendable {
+    let status: Int
+    let headers: HeaderFields
+    let body: [UInt8]
+    /// Whether an earlier attempt of the call may have taken effect too.
+    let mayHaveHappenedBefore: Bool
+}
+
+/// A call that failed for good.
+struct S3CallFailure: Error {
+    var error: StoreError
+    /// Whether an attempt whose answer was lost may have taken effect.
+    var mayHaveHappened: Bool
+}
+
+extension S3Store {
+    /// Performs a call with all its retries.
+    func perform(_ call: S3Call) async throws(S3CallFailure) -> S3Answer {
+        let operation = call.request.operation
+        let key = call.request.key
+        var attempt = 0
+        var attemptsInRow = 0
+        var firstOfRow = time.monotonicNanoseconds
+        var deliveredBefore = 0
+        var mayHaveHappened = false
+        var corrections = Corrections()
+
+        func failure(_ error: StoreError) -> S3CallFailure {
+            S3CallFailure(error: error, mayHaveHappened: mayHaveHappened)
+        }
+        func cancelled() -> S3CallFailure {
+            failure(StoreError(.cancelled, operation: operation.rawValue, key: key, message: "the call was cancelled"))
+        }
+
+        while true {
+            if Task.isCancelled { throw cancelled() }
+            attempt += 1
+            attemptsInRow += 1
+            let mayHaveHappenedBefore = mayHaveHappened
+            let context: SigningContext
+            do throws(CredentialError) {
+                context = try await signingContext()
+            } catch {
+                throw failure(StoreError(error, operation: operation, key: key))
+            }
+            let outcome = await send(call, context, attempt: attempt)
+
+            if let delivered = call.download?.deliveredByteCount, delivered > deliveredBefore {
+                deliveredBefore = delivered
+                attemptsInRow = 1
+                firstOfRow = time.monotonicNanoseconds
+            }
+            if call.download?.isComplete == true, case .failed = outcome {
+                // The last byte came before the connection broke.
+                return S3Answer(status: 206, headers: HeaderFields(), body: [], mayHaveHappenedBefore: false)
+            }
+            if let wrong = call.download?.failure { throw failure(wrong) }
+            if call.download?.isComplete == false, Task.isCancelled { throw cancelled() }
+
+            let reaction: RetryPolicy.Failure?
+            let error: StoreError
+            switch outcome {
+            case .answered(let response):
+                if let problem = call.download?.problem { throw failure(problem) }
+                return S3Answer(
+                    status: response.status, headers: HeaderFields(response.head.headers), body: response.body,
+                    mayHaveHappenedBefore: mayHaveHappenedBefore || response.metrics.sendCount > 1)
+            case .refused(let refusal, let sendCount):
+                if await correct(&corrections, by: refusal, context) {
+                    attemptsInRow -= 1
+                    continue
+                }
+                let isFault = refusal.status >= 500 && refusal.status != 501 || refusal.status < 300
+                if sendCount > 1 || isFault { mayHaveHappened = true }
+                reaction = RetryPolicy.Failure(refusal, operation: operation)
+                error = StoreError(refusal, operation: operation, key: key)
+            case .failed(let httpError):
+                if httpError.mayHaveReachedServer { mayHaveHappened = true }
+                reaction = RetryPolicy.Failure(httpError)
+                error = StoreError(httpError, operation: operation, key: key)
+            }
+
+            let elapsed = time.monotonicNanoseconds &- firstOfRow
+            guard let reaction,
+                let delay = (call.retry ?? configuration.retry).delayNanoseconds(
+                    after: reaction, attempts: attemptsInRow, elapsedNanoseconds: elapsed, dice: dice())
+            else { throw failure(error) }
+            do {
+                try await time.sleep(nanoseconds: delay)
+            } catch {
+                throw cancelled()
+            }
+        }
+    }
+
+    /// How one request ended.
+    private enum Outcome {
+        case answered(HTTPResponse)
+        case refused(S3ErrorResponse, sendCount: Int)
+        case failed(HTTPError)
+    }
+
+    private func send(_ call: S3Call, _ context: SigningContext, attempt: Int) async -> Outcome {
+        let request = call.download?.nextRequest(builder) ?? call.request
+        let target = context.endpoint.target(of: request, style: configuration.addressing)
+        let payload = call.body?.payload ?? PayloadHash.of(request.body)
+        var headers = request.headers
+        if let credentials = context.credentials {
+            headers = signer.sign(
+                request.method, target, headers: headers, payload: payload, credentials: credentials,
+                region: context.region, date: context.date)
+        }
+        let body: (any HTTPBodySource)?
+        if let upload = call.body {
+            body = upload.byteCount > 0 ? upload : nil
+        } else {
+            body = request.body.isEmpty ? nil : DocumentBody(request.body)
+        }
+        let timeouts = call.isSlow ? configuration.slowTimeouts : configuration.timeouts
+        let httpRequest = HTTPRequest(
+            method: HTTPMethod(request.method), url: target.url, headers: headers.fields, timeouts: timeouts)
+
+        let start = time.monotonicNanoseconds
+        let outcome: Outcome
+        var metrics = HTTPMetrics()
+        do throws(HTTPError) {
+            let response = try await transport.send(httpRequest, body: body, sink: call.download)
+            metrics = response.metrics
+            let fields = HeaderFields(response.head.headers)
+            if !(200..<300).contains(response.status) {
+                let refusal = S3ErrorResponse(status: response.status, headers: fields, body: response.body)
+                outcome = .refused(refusal, sendCount: metrics.sendCount)
+            } else if request.operation.mayFailAfterSuccess,
+                let refusal = S3ErrorResponse.inside(response.body, headers: fields)
+            {
+                outcome = .refused(refusal, sendCount: metrics.sendCount)
+            } else {
+                outcome = .answered(response)
+            }
+        } catch {
+            outcome = .failed(error)
+        }
+        report(outcome, of: request, attempt: attempt, metrics: metrics, since: start)
+        return outcome
+    }
+
+    private func report(
+        _ outcome: Outcome, of request: S3Request, attempt: Int, metrics: HTTPMetrics, since start: UInt64
+    ) {
+        let status: Int?
+        let failure: String?
+        let requestID: String?
+        switch outcome {
+        case .answered(let response):
+            (status, failure, requestID) = (response.status, nil, response.head["x-amz-request-id"])
+        case .refused(let refusal, _):
+            (status, failure, requestID) = (refusal.status, refusal.code ?? "HTTP \(refusal.status)", refusal.requestID)
+        case .failed(let error):
+            (status, failure, requestID) = (nil, "\(error.kind)", nil)
+        }
+        let record = S3RequestRecord(
+            operation: request.operation, key: request.key, attempt: attempt, status: status, failure: failure,
+            requestID: requestID, bodyBytesSent: metrics.bodyBytesSent, bodyBytesReceived: metrics.bodyBytesReceived,
+            durationNanoseconds: time.monotonicNanoseconds &- start)
+        state.withLock { $0.counters.add(record) }
+        onRequest?(record)
+    }
+}
+
+extension HTTPMethod {
+    init(_ method: S3Method) {
+        self =
+            switch method {
+            case .get: .get
+            case .head: .head
+            case .put: .put
+            case .post: .post
+            case .delete: .delete
+            }
+    }
+}

@@ -1,0 +1,99 @@
+// The journal of one staged file: an append-only file of checksummed records beside the data.
+
+internal import Glibc
+
+/// Appends records so that they survive the death of the process at any instant.
+///
+/// A record is one `write(2)` to a file opened with O_APPEND: after it returns, kill -9 does not lose it. A torn last
+/// record (the machine lost power) fails its CRC and ends the replay there.
+///
+/// SAFETY: `@unchecked Sendable`: used only under the lock of the staged file it belongs to.
+final class Journal: @unchecked Sendable {
+    private static let magic: [UInt8] = Array("PAILJRN1".utf8)
+
+    private let path: String
+    private var descriptor: Int32
+
+    /// Creates the journal with its first records, replacing any earlier one atomically.
+    init(path: String, records: [JournalRecord]) throws(StagingError) {
+        self.path = path
+        descriptor = try Self.writeWhole(path: path, records: records)
+    }
+
+    /// Opens an existing journal for appending after the valid part, and returns its records.
+    /// Nil when the file is not a journal at all, or holds no valid first record.
+    static func load(path: String) throws(StagingError) -> (journal: Journal, records: [JournalRecord])? {
+        let descriptor = open(path, O_RDWR | O_APPEND | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .disk(code: errno, action: "opening the journal \(path)") }
+        guard let bytes = readWhole(descriptor), bytes.starts(with: magic) else {
+            close(descriptor)
+            return nil
+        }
+        let (records, validByteCount) = JournalRecord.decode(Array(bytes.dropFirst(magic.count)))
+        guard case .begin? = records.first else {
+            close(descriptor)
+            return nil
+        }
+        // A torn tail must go before anything is appended behind it.
+        if magic.count + validByteCount < bytes.count { ftruncate(descriptor, off_t(magic.count + validByteCount)) }
+        return (Journal(path: path, descriptor: descriptor), records)
+    }
+
+    private init(path: String, descriptor: Int32) {
+        self.path = path
+        self.descriptor = descriptor
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    func append(_ record: JournalRecord) throws(StagingError) {
+        try Self.writeAll(descriptor, record.encoded(), path: path)
+    }
+
+    /// Replaces the whole journal atomically (rename): for a new key, a new base, or to drop what no longer counts.
+    func rewrite(_ records: [JournalRecord]) throws(StagingError) {
+        let fresh = try Self.writeWhole(path: path, records: records)
+        close(descriptor)
+        descriptor = fresh
+    }
+
+    private static func writeWhole(path: String, records: [JournalRecord]) throws(StagingError) -> Int32 {
+        let temporary = path + ".new"
+        let descriptor = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw .disk(code: errno, action: "creating the journal \(temporary)") }
+        do throws(StagingError) {
+            try writeAll(descriptor, records.reduce(into: magic) { $0 += $1.encoded() }, path: temporary)
+            guard rename(temporary, path) == 0 else { throw .disk(code: errno, action: "renaming the journal \(path)") }
+        } catch {
+            close(descriptor)
+            unlink(temporary)
+            throw error
+        }
+        return descriptor
+    }
+
+    private static func writeAll(_ descriptor: Int32, _ bytes: [UInt8], path: String) throws(StagingError) {
+        let length = lseek(descriptor, 0, SEEK_END)
+        let written = bytes.withUnsafeBytes { buffer in
+            var result: Int
+            repeat { result = write(descriptor, buffer.baseAddress, buffer.count) } while result < 0 && errno == EINTR
+            return result
+        }
+        guard written == bytes.count else {
+            let code = written < 0 ? errno : ENOSPC
+            // A half-written record would hide all that follow it.
+            if length >= 0 { ftruncate(descriptor, length) }
+            throw .disk(code: code, action: "writing the journal \(path)")
+        }
+    }
+
+    private static func readWhole(_ descriptor: Int32) -> [UInt8]? {
+        let length = lseek(descriptor, 0, SEEK_END)
+        guard length >= 0, length <= 1 << 31 else { return nil }
+        var bytes = [UInt8](repeating: 0, count: Int(length))
+        let count = bytes.withUnsafeMutableBytes { pread(descriptor, $0.baseAddress, $0.count, 0) }
+        return count == Int(length) ? bytes : nil
+    }
+}

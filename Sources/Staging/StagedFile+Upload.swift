@@ -1,0 +1,248 @@
+// The upload's view of a staged file: snapshots, and what their success or failure means.
+
+internal import Base
+public import ObjectModel
+internal import ObjectStore
+
+/// A file as it was when an upload of it began.
+struct UploadSnapshot: Sendable {
+    let generation: UInt64
+    let identity: StagedIdentity
+    let dirty: ByteRangeSet
+
+    var mark: PublicationMark {
+        PublicationMark(byteCount: identity.byteCount, metadata: identity.properties.metadata)
+    }
+}
+
+extension StagedFile {
+    /// Freezes what an upload will send; queued → uploading. Nil when there is nothing to send any more.
+    func beginSnapshot() -> UploadSnapshot? {
+        state.withLock { state in
+            precondition(state.phase == .queued, "a snapshot is begun by the file's one worker")
+            guard !state.abandoned, state.publishedGeneration < state.generation else { return nil }
+            state.phase = .uploading
+            state.snapshotIsStale = false
+            state.dirtySinceSnapshot = ByteRangeSet()
+            state.baseLimitSinceSnapshot = Int.max
+            state.snapshotBytes = state.identity.byteCount
+            state.sentBytes = 0
+            return UploadSnapshot(generation: state.generation, identity: state.identity, dirty: state.dirty)
+        }
+    }
+
+    /// Whether bytes of the snapshot were overwritten since it began.
+    var snapshotIsStale: Bool { state.withLock { $0.snapshotIsStale } }
+
+    func addSentBytes(_ count: Int) {
+        state.withLock { $0.sentBytes += count }
+    }
+
+    /// A request that may publish the snapshot is about to be sent. The journal knows, so that after kill -9 the next
+    /// mount does not take our own object for another client's; without room for that, it would.
+    func beginPublication(_ snapshot: UploadSnapshot) {
+        let mark = snapshot.mark
+        state.withLock { state in
+            guard !state.uncertain.contains(mark) else { return }
+            state.uncertain.append(mark)
+            do throws(StagingError) { try state.journal.append(.sending(mark)) } catch {}
+        }
+    }
+
+    /// The publishing request of the snapshot has certainly done nothing.
+    func refutePublication(_ snapshot: UploadSnapshot, wasUncertain: Bool) {
+        guard !wasUncertain else { return }
+        state.withLock { state in state.uncertain.removeAll { $0 == snapshot.mark } }
+    }
+
+    /// Whether the key may hold bytes of this file that no answer has confirmed.
+    public var publicationIsUncertain: Bool { state.withLock { !$0.uncertain.isEmpty } }
+
+    /// Whether an earlier request that looked like this snapshot may have published it.
+    func isUncertain(_ snapshot: UploadSnapshot) -> Bool { state.withLock { $0.uncertain.contains(snapshot.mark) } }
+
+    /// Takes an object that stands under the key for the base if a request of ours, whose answer was lost, wrote it.
+    /// What differs from it is dirty already: `dirty` holds everything since an older base.
+    func rebase(ontoOwn info: ObjectInfo) -> Bool {
+        state.withLock { state in
+            guard state.identity.base != info.version, state.uncertain.contains(where: { $0.isMark(of: info) }) else {
+                return false
+            }
+            state.phase = .queued
+            state.snapshotBytes = 0
+            state.identity.base = info.version
+            state.identity.baseByteCount = min(state.identity.baseByteCount, info.version.byteCount)
+            state.identity.condition = .ifMatch(info.version.etag)
+            do throws(StagingError) { try state.rewriteJournal() } catch {}
+            return true
+        }
+    }
+
+    /// Books a published snapshot: the new object is the base of what follows. Returns who waited for it.
+    /// The journal is rewritten; if that fails the old one stays, which would at worst upload the same bytes again.
+    func finishSnapshot(_ snapshot: UploadSnapshot, published version: ObjectVersion) -> [OneShot<UploadOutcome>] {
+        state.withLock { state in
+            state.phase = .queued
+            state.uncertain = []
+            state.identity.base = version
+            state.identity.condition = .ifMatch(version.etag)
+            state.identity.baseByteCount = min(version.byteCount, state.baseLimitSinceSnapshot)
+            state.dirty = state.dirtySinceSnapshot
+            state.publishedGeneration = snapshot.generation
+            state.failure = nil
+            state.staleAttempts = 0
+            state.snapshotBytes = 0
+            state.pendingSince = nil
+            // What was extended since has no base bytes and is dirty; everything else may be read from either home.
+            do throws(StagingError) { try state.rewriteJournal() } catch {}
+            return state.takeWaiters()
+        }
+    }
+
+    /// Books a failed attempt. A stale snapshot, or a worker that was told to stop, is no failure of the store: the
+    /// waiters go on waiting.
+    func finishSnapshot(failed error: StagingError, wasStopped: Bool) -> [OneShot<UploadOutcome>] {
+        state.withLock { state in
+            state.phase = .queued
+            state.snapshotBytes = 0
+            if wasStopped, case .store(let cause) = error, cause.kind == .cancelled { return [] }
+            if state.snapshotIsStale, case .store(let cause) = error, cause.kind == .sourceFailed {
+                state.staleAttempts += 1
+                return []
+            }
+            state.failure = UploadFailure(error: error, tries: (state.failure?.tries ?? 0) + 1)
+            return state.takeWaiters()
+        }
+    }
+
+    /// Makes the file a new object under another key: how the loser of a conflict keeps its bytes.
+    /// All bytes must be local.
+    func becomeConflictCopy(_ key: ObjectKey) throws(StagingError) {
+        try state.withLock { state throws(StagingError) in
+            state.identity.key = key
+            state.identity.base = nil
+            state.identity.baseByteCount = 0
+            state.identity.condition = .ifAbsent
+            state.dirty.insert(ByteRange(0, state.identity.byteCount))
+            state.uncertain = []
+            try state.rewriteJournal()
+        }
+    }
+}
+
+extension StagedFile.State {
+    mutating func takeWaiters() -> [OneShot<UploadOutcome>] {
+        defer { waiters = [] }
+        return waiters
+    }
+}
+
+/// A range of a staged file as the body of a request. Refuses to go on once the snapshot is stale, so that a published
+/// body is never a mix of two states.
+final class StagedBody: BodySource {
+    private let file: StagedFile
+    private let range: ByteRange
+
+    init(_ file: StagedFile, range: ByteRange) {
+        self.file = file
+        self.range = range
+    }
+
+    var byteCount: Int { range.count }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) -> Bool {
+        do throws(StagingError) {
+            try file.readLocal(into: buffer, at: range.lowerBound + offset)
+        } catch {
+            return false
+        }
+        // After the read: a write marks the snapshot stale before it changes a byte.
+        return !file.snapshotIsStale
+    }
+}
+
+extension StagedFile {
+    /// Keeps a file that was just begun from being sent until `UploadQueue.resume`.
+    public func beginHeld() {
+        state.withLock { $0.isHeld = true }
+    }
+}
+
+extension StagedFile {
+    /// The version in the store when it has everything of this file, seen from within the upload that brought it there.
+    public var publishedIfComplete: ObjectVersion? {
+        state.withLock { $0.publishedGeneration == $0.generation && $0.phase != .uploading ? $0.identity.base : nil }
+    }
+
+    /// Whether an upload of it is under way.
+    public var isBeingSent: Bool { state.withLock { $0.phase == .uploading } }
+
+    /// Waits until the upload under way, if there is one, has ended.
+    public func waitForAttempt() async {
+        let waiter: OneShot<UploadOutcome>? = state.withLock { state in
+            guard state.phase == .uploading else { return nil }
+            let waiter = OneShot<UploadOutcome>()
+            state.waiters.append(waiter)
+            return waiter
+        }
+        _ = await waiter?.wait()
+    }
+
+    /// Whether writes have made snapshots stale so often that the next one must be let through.
+    public var isContended: Bool { state.withLock { $0.staleAttempts >= 3 && $0.phase == .uploading } }
+
+    /// Waits until the upload under way has ended, when `isContended`.
+    public func waitWhileContended() async {
+        let waiter: OneShot<UploadOutcome>? = state.withLock { state in
+            guard state.staleAttempts >= 3, state.phase == .uploading else { return nil }
+            let waiter = OneShot<UploadOutcome>()
+            state.waiters.append(waiter)
+            return waiter
+        }
+        _ = await waiter?.wait()
+    }
+}
+
+extension StagedFile {
+    /// The base object was moved by this mount: the file now stands on, and is uploaded to, another key.
+    /// Only while no upload of it runs.
+    public func moveBase(to version: ObjectVersion) throws(StagingError) {
+        try state.withLock { state throws(StagingError) in
+            precondition(state.phase != .uploading, "the base moved during an upload")
+            state.identity.key = version.key
+            state.identity.base = version
+            state.identity.condition = .ifMatch(version.etag)
+            state.uncertain = []
+            try state.rewriteJournal()
+        }
+    }
+}
+
+/// Where the upload of a file stands.
+public struct UploadProgress: Sendable, Equatable {
+    public enum Phase: Sendable, Equatable { case open, waiting, sending }
+
+    public let phase: Phase
+    /// Of the attempt under way: how much the store has acknowledged, of how much.
+    public let sentBytes: Int
+    public let totalBytes: Int
+    public let failure: UploadFailure?
+    /// When the data began to wait; monotonic nanoseconds.
+    public let pendingSince: UInt64?
+}
+
+extension StagedFile {
+    public var progress: UploadProgress {
+        state.withLock { state in
+            let phase: UploadProgress.Phase =
+                switch state.phase {
+                case .idle: .open
+                case .queued: .waiting
+                case .uploading: .sending
+                }
+            return UploadProgress(
+                phase: phase, sentBytes: state.phase == .uploading ? state.sentBytes : 0,
+                totalBytes: state.identity.byteCount, failure: state.failure, pendingSince: state.pendingSince)
+        }
+    }
+}

@@ -1,0 +1,372 @@
+// A file with data that is not in the bucket yet: its bytes on the local disk, its journal, its state.
+
+internal import Base
+internal import CLinux
+internal import Glibc
+public import ObjectModel
+public import ObjectStore
+
+/// The staging of one file. Thread-safe.
+///
+/// Every byte of the file has one home, decided by `local` and the base:
+/// - in `local`: the data file (what programs wrote, zeros where a file was extended, base bytes fetched for an upload);
+/// - else below `baseByteCount`: the base object;
+/// and nothing else exists: everything from `baseByteCount` on is in `local`.
+public final class StagedFile: Sendable {
+    /// Where a piece of the file's bytes is to be had.
+    public enum Piece: Sendable, Equatable {
+        /// In the data file.
+        case local(ByteRange)
+        /// In the base object.
+        case base(ObjectVersion, ByteRange)
+
+        public var range: ByteRange {
+            switch self {
+            case .local(let range): range
+            case .base(_, let range): range
+            }
+        }
+    }
+
+    /// What `UploadQueue` is doing with the file.
+    enum UploadPhase: Sendable, Equatable {
+        /// Nothing; → queued.
+        case idle
+        /// A worker waits for its turn, or for the next try; → uploading, idle.
+        case queued
+        /// A worker sends a snapshot; → queued, idle.
+        case uploading
+    }
+
+    struct State {
+        var identity: StagedIdentity
+        var journal: Journal
+        /// Bytes that the data file holds.
+        var local: ByteRangeSet
+        /// Bytes that differ from the base.
+        var dirty: ByteRangeSet
+        /// Counts changes of any kind; what the last completed upload contained.
+        var generation: UInt64 = 1
+        var publishedGeneration: UInt64 = 0
+
+        var phase = UploadPhase.idle
+        /// Changes made while a snapshot is being sent, so that its success is booked right.
+        var dirtySinceSnapshot = ByteRangeSet()
+        var baseLimitSinceSnapshot = Int.max
+        /// A byte of the snapshot was overwritten: what is still to be read for it would be a mix.
+        var snapshotIsStale = false
+        var staleAttempts = 0
+        /// The publishing requests whose outcome is not known: the key may hold what one of them wrote.
+        var uncertain: [PublicationMark] = []
+        /// Removed: never uploaded again.
+        var abandoned = false
+        /// The last try to upload failed, and how often in a row.
+        var failure: UploadFailure?
+        /// Of the snapshot being sent: its length, and how much the store has acknowledged.
+        var snapshotBytes = 0
+        var sentBytes = 0
+        /// Told at the end of the next attempt.
+        var waiters: [OneShot<UploadOutcome>] = []
+        /// Somebody waits: no lingering, no back-off.
+        var isUrgent = false
+        /// Nothing may be sent: its key is being changed.
+        var isHeld = false
+        /// The worker, while the phase is not idle.
+        var worker: Task<Void, Never>?
+        /// When the file first had to wait for its upload; monotonic nanoseconds.
+        var pendingSince: UInt64?
+    }
+
+    /// The name of the files in the staging directory, without suffix.
+    public let id: String
+    let dataPath: String
+    let journalPath: String
+    private let descriptor: Int32
+    /// A leaf lock. The file's own local writes happen under it (microseconds into the page cache), because the map and
+    /// the bytes must change together against `materialise`; no network, reply or log ever does.
+    let state: Lock<State>
+    private unowned let area: StagingArea
+
+    init(
+        id: String, directory: String, area: StagingArea, descriptor: Int32, identity: StagedIdentity,
+        journal: Journal, local: ByteRangeSet, dirty: ByteRangeSet, isChanged: Bool, uncertain: [PublicationMark] = []
+    ) {
+        self.id = id
+        self.area = area
+        self.descriptor = descriptor
+        dataPath = Self.dataPath(directory, id)
+        journalPath = Self.journalPath(directory, id)
+        state = Lock(
+            State(
+                identity: identity, journal: journal, local: local, dirty: dirty,
+                publishedGeneration: isChanged ? 0 : 1, uncertain: uncertain))
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    static func dataPath(_ directory: String, _ id: String) -> String { "\(directory)/\(id).data" }
+    static func journalPath(_ directory: String, _ id: String) -> String { "\(directory)/\(id).journal" }
+
+    // MARK: What it is
+
+    public var key: ObjectKey { state.withLock { $0.identity.key } }
+    /// The file's length in bytes.
+    public var byteCount: Int { state.withLock { $0.identity.byteCount } }
+    public var properties: ObjectProperties { state.withLock { $0.identity.properties } }
+    public var base: ObjectVersion? { state.withLock { $0.identity.base } }
+    public var failure: UploadFailure? { state.withLock { $0.failure } }
+    /// Bytes of the data file that are not in the bucket.
+    public var dirtyByteCount: Int { state.withLock { $0.dirty.count } }
+    /// Whether anything (data, length or properties) is not in the bucket yet.
+    public var needsUpload: Bool { state.withLock { $0.publishedGeneration < $0.generation && !$0.abandoned } }
+
+    /// The version in the bucket, when everything of this file is in it.
+    public var publishedVersion: ObjectVersion? {
+        state.withLock { $0.publishedGeneration == $0.generation && $0.phase == .idle ? $0.identity.base : nil }
+    }
+
+    // MARK: Reading
+
+    /// Where the bytes of `range` are, in order. The range is cut at the end of the file.
+    public func pieces(_ range: ByteRange) -> [Piece] {
+        state.withLock { state in
+            guard let range = range.intersection(ByteRange(0, state.identity.byteCount)) else { return [] }
+            var result: [Piece] = []
+            var position = range.lowerBound
+            for part in state.local.intersection(range) {
+                if part.lowerBound > position, let base = state.identity.base {
+                    result.append(.base(base, ByteRange(position, part.lowerBound)))
+                }
+                result.append(.local(part))
+                position = part.upperBound
+            }
+            if position < range.upperBound, let base = state.identity.base {
+                result.append(.base(base, ByteRange(position, range.upperBound)))
+            }
+            assert(result.reduce(0) { $0 + $1.range.count } == range.count, "every byte has a home")
+            return result
+        }
+    }
+
+    /// Reads bytes that are `.local`. Short only when the data file itself is damaged, which is an error.
+    public func readLocal(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StagingError) {
+        var done = 0
+        while done < buffer.count {
+            let count = pread(descriptor, buffer.baseAddress! + done, buffer.count - done, off_t(offset + done))
+            if count < 0 {
+                let code = errno
+                if code == EINTR { continue }
+                throw .disk(code: code, action: "reading \(dataPath)")
+            }
+            guard count > 0 else {
+                throw .disk(code: EIO, action: "reading \(dataPath): shorter than its journal says")
+            }
+            done += count
+        }
+    }
+
+    /// As above, filling a whole array.
+    public func readLocal(into bytes: inout [UInt8], at offset: Int) throws(StagingError) {
+        let result = bytes.withUnsafeMutableBytes { buffer in
+            Result { () throws(StagingError) in try readLocal(into: buffer, at: offset) }
+        }
+        try result.get()
+    }
+
+    // MARK: Changing
+
+    /// Writes at `offset`, extending the file with zeros up to it where needed. Returns when data and journal are with
+    /// the kernel: kill -9 loses nothing of it. The returned count is short only when the disk filled up on the way.
+    public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StagingError) -> Int {
+        try state.withLock { state throws(StagingError) in
+            let old = state.identity.byteCount
+            let wanted = ByteRange(offset: offset, count: bytes.count)
+            if wanted.lowerBound < state.snapshotBytes, state.phase == .uploading { state.snapshotIsStale = true }
+            var done = 0
+            while done < bytes.count {
+                let count = pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
+                if count < 0 {
+                    let code = errno
+                    if code == EINTR { continue }
+                    if done > 0 { break }
+                    throw .disk(code: code, action: "writing \(dataPath)")
+                }
+                done += count
+            }
+            // A write behind the end makes a hole, which reads as zeros from the sparse data file.
+            let written = ByteRange(offset: offset, count: done)
+            let covered = offset > old ? ByteRange(old, written.upperBound) : written
+            if !state.dirty.contains(covered) || written.upperBound > old {
+                do throws(StagingError) {
+                    try state.journal.append(.wrote(covered))
+                } catch {
+                    // Bytes behind the end would come to light when the file is extended later.
+                    if written.upperBound > old { ftruncate(descriptor, off_t(old)) }
+                    throw error
+                }
+            }
+            state.local.insert(covered)
+            state.dirty.insert(covered)
+            state.dirtySinceSnapshot.insert(covered)
+            state.identity.byteCount = max(old, written.upperBound)
+            state.generation += 1
+            return done
+        }
+    }
+
+    /// Cuts or extends (with zeros) the file.
+    public func truncate(to byteCount: Int) throws(StagingError) {
+        try state.withLock { state throws(StagingError) in
+            let old = state.identity.byteCount
+            guard byteCount != old else { return }
+            if byteCount < state.snapshotBytes, state.phase == .uploading { state.snapshotIsStale = true }
+            // Journal first: if we die in between, the replay cuts the data file.
+            try state.journal.append(.truncated(byteCount))
+            guard ftruncate(descriptor, off_t(byteCount)) == 0 else {
+                throw .disk(code: errno, action: "truncating \(dataPath)")
+            }
+            Self.applyTruncate(
+                to: byteCount, from: old, identity: &state.identity, local: &state.local, dirty: &state.dirty)
+            if byteCount < old {
+                state.dirtySinceSnapshot.remove(ByteRange(byteCount, max(old, byteCount)))
+                state.baseLimitSinceSnapshot = min(state.baseLimitSinceSnapshot, byteCount)
+            } else {
+                state.dirtySinceSnapshot.insert(ByteRange(old, byteCount))
+            }
+            state.generation += 1
+        }
+    }
+
+    static func applyTruncate(
+        to byteCount: Int, from old: Int, identity: inout StagedIdentity, local: inout ByteRangeSet,
+        dirty: inout ByteRangeSet
+    ) {
+        if byteCount < old {
+            let cut = ByteRange(byteCount, old)
+            local.remove(cut)
+            dirty.remove(cut)
+            identity.baseByteCount = min(identity.baseByteCount, byteCount)
+        } else {
+            local.insert(ByteRange(old, byteCount))
+            dirty.insert(ByteRange(old, byteCount))
+        }
+        identity.byteCount = byteCount
+    }
+
+    /// Replaces the object's properties (attributes among them).
+    public func setProperties(_ properties: ObjectProperties) throws(StagingError) {
+        try state.withLock { state throws(StagingError) in
+            guard properties != state.identity.properties else { return }
+            try state.journal.append(.properties(properties))
+            state.identity.properties = properties
+            state.generation += 1
+        }
+    }
+
+    /// Gives a file that was never published another key. Only between `UploadQueue.settle` and the next submission.
+    public func rekey(_ key: ObjectKey, condition: WriteCondition) throws(StagingError) {
+        try state.withLock { state throws(StagingError) in
+            precondition(state.phase == .idle, "rekey during an upload")
+            precondition(state.identity.base == nil || state.identity.baseByteCount == 0, "rekey of a file with a base")
+            state.identity.key = key
+            state.identity.base = nil
+            state.identity.condition = condition
+            state.uncertain = []
+            state.generation += 1
+            try state.rewriteJournal()
+        }
+    }
+
+    /// Fetches what `range` lacks locally, so that it can be read from the data file. The bytes stay clean.
+    /// - Parameter fetch: reads a range of the base object.
+    public func materialise(
+        _ range: ByteRange, fetch: (ObjectVersion, ByteRange) async throws(StoreError) -> [UInt8]
+    ) async throws(StagingError) {
+        let stepBytes = 1 << 20
+        var position = range.lowerBound
+        while position < range.upperBound {
+            let step = ByteRange(position, min(position + stepBytes, range.upperBound))
+            position = step.upperBound
+            for piece in pieces(step) {
+                guard case .base(let version, let wanted) = piece else { continue }
+                let bytes: [UInt8]
+                do throws(StoreError) { bytes = try await fetch(version, wanted) } catch { throw .store(error) }
+                try state.withLock { state throws(StagingError) in
+                    // What was written, or cut off, while the bytes were on their way stays as it is now.
+                    guard state.identity.base == version,
+                        let live = wanted.intersection(ByteRange(0, state.identity.baseByteCount))
+                    else { return }
+                    for gap in state.local.gaps(in: live) {
+                        try writeFetched(bytes, of: wanted, gap: gap)
+                        state.local.insert(gap)
+                    }
+                }
+            }
+        }
+    }
+
+    private func writeFetched(_ bytes: [UInt8], of wanted: ByteRange, gap: ByteRange) throws(StagingError) {
+        var done = 0
+        while done < gap.count {
+            let count = bytes.withUnsafeBytes {
+                pwrite(
+                    descriptor, $0.baseAddress! + (gap.lowerBound - wanted.lowerBound + done), gap.count - done,
+                    off_t(gap.lowerBound + done))
+            }
+            if count < 0 {
+                let code = errno
+                if code == EINTR { continue }
+                throw .disk(code: code, action: "writing \(dataPath)")
+            }
+            done += count
+        }
+    }
+
+    // MARK: The end
+
+    /// Marks the file as removed: it is never uploaded again. Its bytes stay readable and writable until the last
+    /// reference goes; the journal and the names of the files go now.
+    public func abandon() {
+        let waiters = state.withLock { state in
+            state.abandoned = true
+            return state.takeWaiters()
+        }
+        area.forget(self)
+        // Nothing is left to be sent, so nothing is missing in the store.
+        for waiter in waiters { waiter.set(.published(generation: .max)) }
+    }
+}
+
+extension StagedFile.State {
+    /// Writes the journal anew. Not of an abandoned file: its journal is removed, and must not come back without data.
+    func rewriteJournal() throws(StagingError) {
+        guard !abandoned else { return }
+        try journal.rewrite(records)
+    }
+
+    /// The journal that describes the present state.
+    var records: [JournalRecord] {
+        if publishedGeneration == generation { return [.begin(identity), .published] }
+        return [.begin(identity)] + dirty.ranges.map { .wrote($0) } + uncertain.map { .sending($0) }
+    }
+}
+
+/// Why the last upload of a file failed.
+public struct UploadFailure: Sendable, Equatable {
+    public let error: StagingError
+    /// How many tries have failed since the last success.
+    public let tries: Int
+
+    public init(error: StagingError, tries: Int) {
+        self.error = error
+        self.tries = tries
+    }
+}
+
+/// How one attempt to upload ended.
+public enum UploadOutcome: Sendable, Equatable {
+    case published(generation: UInt64)
+    case failed(StagingError)
+}

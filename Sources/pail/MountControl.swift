@@ -1,0 +1,127 @@
+// What the control socket of a mount offers.
+
+internal import Base
+internal import BlockCache
+internal import Commands
+internal import Control
+internal import FileSystem
+internal import Glibc
+internal import ObjectStore
+internal import S3Protocol
+internal import Staging
+internal import Synchronization
+
+/// Answers status, flush and drain for a mount.
+final class MountControl: ControlDelegate {
+    private let mount: MountService
+    private let startedAt: Timestamp
+    private let startedNanoseconds: UInt64
+    private let drainCount = Atomic<Int>(0)
+    private let time = SystemTime()
+
+    init(_ mount: MountService) {
+        self.mount = mount
+        startedAt = time.now
+        startedNanoseconds = time.monotonicNanoseconds
+    }
+
+    func status() async -> MountStatus {
+        let now = time.monotonicNanoseconds
+        let pending = mount.fileSystem.pendingUploads
+        var status = MountStatus(
+            version: Version.current, pid: getpid(), mountpoint: mount.plan.mountpoint,
+            source: "\(mount.plan.location)",
+            endpoint: "\(mount.store.endpoint)", region: mount.store.region,
+            startedAt: MountStatus.timeText(secondsSince1970: startedAt.seconds),
+            uptimeSeconds: Int((now - startedNanoseconds) / 1_000_000_000))
+        status.state = drainCount.load(ordering: .relaxed) > 0 ? .draining : .mounted
+        status.isReadOnly = mount.plan.isReadOnly
+        status.dirtyFiles = pending.count
+        status.dirtyBytes = pending.reduce(0) { $0 + $1.dirtyByteCount }
+        status.failedUploads = pending.count { $0.progress.failure != nil }
+        status.uploads =
+            pending.sorted { ($0.progress.pendingSince ?? .max) < ($1.progress.pendingSince ?? .max) }
+            .map { upload($0, now: now) }
+        status.leftovers = mount.leftovers.map {
+            MountStatus.Leftover(source: $0.bucketIdentity, mountpoint: $0.directory, files: $0.fileCount, bytes: 0)
+        }
+        let cache = mount.cache.statistics
+        status.cache = MountStatus.Cache(
+            memoryBytes: mount.pool.leasedBytes, memoryLimit: mount.pool.bufferCountMax * mount.pool.bufferBytes,
+            hits: cache.hits, misses: cache.misses, bytesFetched: cache.bytesFetched)
+        for (operation, counter) in mount.store.counters.operations {
+            status.requests[operation.rawValue] = MountStatus.Requests(
+                count: counter.requestCount, errors: counter.failureCount,
+                bytes: counter.bodyBytesSent + counter.bodyBytesReceived)
+        }
+        status.lastErrors = mount.errors.newest
+        return status
+    }
+
+    func flush(
+        path: String, progress: @escaping @Sendable (Control.UploadProgress) -> Void
+    ) async throws(ControlError) {
+        let reporter = report(progress)
+        defer { reporter.cancel() }
+        do throws(FileSystemError) {
+            try await mount.fileSystem.flush(path: path)
+        } catch {
+            throw ControlError(.uploadFailed, error.cause ?? "\(error.kind)")
+        }
+    }
+
+    func drain(
+        progress: @escaping @Sendable (Control.UploadProgress) -> Void
+    ) async throws(ControlError) -> DrainResult {
+        drainCount.add(1, ordering: .relaxed)
+        defer { drainCount.subtract(1, ordering: .relaxed) }
+        let reporter = report(progress)
+        defer { reporter.cancel() }
+        let left = await mount.fileSystem.drain { _ in }
+        return DrainResult(
+            filesLeft: left.count, bytesLeft: left.reduce(0) { $0 + $1.dirtyByteCount },
+            failures: left.prefix(20).map {
+                DrainResult.Failure(
+                    path: Self.relative($0.path),
+                    error: $0.progress.failure.map { "\($0.error)" } ?? "changed again since")
+            })
+    }
+
+    func refresh(path: String) async throws(ControlError) {
+        mount.fileSystem.refresh(path: path)
+    }
+
+    /// Tells how much is left, a few times a second.
+    private func report(_ progress: @escaping @Sendable (Control.UploadProgress) -> Void) -> Task<Void, Never> {
+        Task {
+            var rate = RateEstimate()
+            var sent = 0
+            var before: Int?
+            while !Task.isCancelled {
+                let pending = mount.fileSystem.pendingUploads
+                let left = pending.reduce(0) { $0 + max(0, $1.dirtyByteCount - $1.progress.sentBytes) }
+                sent += max(0, (before ?? left) - left)
+                before = left
+                rate.add(sent, at: time.monotonicNanoseconds)
+                progress(
+                    Control.UploadProgress(
+                        filesLeft: pending.count, bytesLeft: left, bytesPerSecond: Int(rate.perSecond ?? 0),
+                        lastError: pending.lazy.compactMap { $0.progress.failure.map { "\($0.error)" } }.first))
+                try? await time.sleep(nanoseconds: 250_000_000)
+            }
+        }
+    }
+
+    private func upload(_ pending: PendingUpload, now: UInt64) -> MountStatus.Upload {
+        let waited = pending.progress.pendingSince.map { now > $0 ? (now - $0) / 1_000_000_000 : 0 } ?? 0
+        return MountStatus.Upload(
+            path: Self.relative(pending.path), bytesDone: pending.progress.sentBytes, bytesTotal: pending.byteCount,
+            tries: (pending.progress.failure?.tries ?? 0) + (pending.progress.phase == .sending ? 1 : 0),
+            lastError: pending.progress.failure.map { "\($0.error)" },
+            since: MountStatus.timeText(secondsSince1970: time.now.seconds - Int64(waited)))
+    }
+
+    private static func relative(_ path: String) -> String {
+        path.hasPrefix("/") ? String(path.dropFirst()) : path
+    }
+}

@@ -1,0 +1,261 @@
+// The life of a mount, in the process that serves it.
+
+internal import Base
+internal import BlockCache
+internal import Commands
+internal import Control
+internal import FileSystem
+internal import FuseAdapter
+internal import Glibc
+internal import HTTPTransport
+internal import Logging
+internal import Mounts
+internal import ObjectModel
+internal import ObjectStore
+internal import Staging
+
+/// Serves the mount of a plan until it is unmounted or the process is asked to end (`DaemonProcess.endRequested`).
+///
+/// Says exactly once on `ready` that the mount answers, or why it cannot be. Returns the exit code; by then nothing is
+/// mounted any more, and what could not be uploaded is staged for the next mount.
+func serve(plan: MountPlan, ready: ReadyPipe) async -> Int32 {
+    let mount: MountService
+    do throws(MountFailure) {
+        mount = try await MountService.start(plan, ready: ready)
+    } catch {
+        ready.fail(error)
+        return ExitStatus.failed.rawValue
+    }
+    return await mount.run(ready: ready)
+}
+
+/// Everything that one mount consists of, put together.
+final class MountService: Sendable {
+    /// Of the store's capacity to answer a mount: a wrong endpoint must be told within ten seconds.
+    static let checkNanoseconds: UInt64 = 8_000_000_000
+    /// How long an ending daemon tries to bring what is pending to the store.
+    static let finalDrainNanoseconds: UInt64 = 30_000_000_000
+    /// The kernel's own read-ahead of the mount. Larger than the default 128 KiB, so that its reads come in large pieces.
+    static let kernelReadAheadKibibytes = 1024
+
+    let plan: MountPlan
+    let store: S3Store
+    let pool: BufferPool
+    let cache: BlockCache
+    let fileSystem: FileSystem
+    let leftovers: [StagingLeftover]
+    let errors: RecentErrors
+    private let transport: HTTPTransport
+    private let session: FuseSession
+    private let control: Lock<ControlServer?>
+    private let log: Logger
+
+    private init(
+        plan: MountPlan, store: S3Store, transport: HTTPTransport, pool: BufferPool, cache: BlockCache,
+        fileSystem: FileSystem, leftovers: [StagingLeftover], session: FuseSession, errors: RecentErrors, log: Logger
+    ) {
+        self.plan = plan
+        self.store = store
+        self.transport = transport
+        self.pool = pool
+        self.cache = cache
+        self.fileSystem = fileSystem
+        self.leftovers = leftovers
+        self.session = session
+        self.errors = errors
+        self.log = log
+        control = Lock(nil)
+    }
+
+    /// Checks the store, opens the state directory and mounts. When this throws, nothing is left behind.
+    static func start(_ plan: MountPlan, ready: ReadyPipe) async throws(MountFailure) -> MountService {
+        let log = Logger(label: "mount")
+        let requestLog = Logger(label: "s3")
+        let errors = RecentErrors()
+        let (store, transport) = StoreOfPlan.make(plan) { record in
+            errors.note(record)
+            requestLog.debug(
+                "\(record.operation) \(record.key?.string ?? "") \(record.status ?? 0) \(record.failure ?? "") in \(record.durationNanoseconds / 1000) us, try \(record.attempt), request \(record.requestID ?? "-")"
+            )
+        }
+        ready.stage("asking \(store.endpoint) for \(plan.location)")
+        try await check(store, plan, ready)
+
+        let area: StagingArea
+        try StateDirectory.make(plan.stateDirectory)
+        do throws(StagingError) {
+            area = try StagingArea(
+                stateDirectory: plan.stateDirectory,
+                bucketIdentity: "\(plan.endpoint.map { "\($0)" } ?? "aws") \(plan.location.bucket)",
+                limitBytes: plan.stagingBytesMax)
+        } catch {
+            throw MountFailure("\(error)", remedy: "choose another --state-dir")
+        }
+        let time = SystemTime()
+        let pool = BufferPool(limitBytes: plan.memoryBytes, bufferBytes: 128 << 10)
+        var cacheConfiguration = BlockCacheConfiguration()
+        cacheConfiguration.requestCountMax = max(
+            2, min(32, (plan.connectionsMax ?? StoreOfPlan.connectionsMax) * 2 / 3))
+        let cache = BlockCache(store: store, pool: pool, configuration: cacheConfiguration, time: time)
+        var uploads = UploadQueue.Configuration()
+        uploads.partBytes = plan.partBytes
+        uploads.hostName = hostName()
+        let queue = UploadQueue(
+            store: store, area: area, configuration: uploads, time: time, log: Logger(label: "upload")
+        ) { version, range throws(StoreError) in try await cache.read(version, range: range).array }
+        let fileSystem = FileSystem(
+            store: store, cache: cache, area: area, queue: queue, configuration: configuration(plan), time: time,
+            log: Logger(label: "files"))
+        let leftovers = fileSystem.recover()
+        for leftover in leftovers {
+            ready.notice(
+                "\(leftover.fileCount) files of another bucket (\(leftover.bucketIdentity)) wait in \(leftover.directory); mount that bucket to upload them"
+            )
+        }
+        let session = FuseSession(
+            fileSystem: fileSystem, options: fuseOptions(plan), time: time, log: Logger(label: "fuse"))
+        do throws(FuseError) {
+            try session.mount()
+        } catch {
+            await fileSystem.shutDown()
+            transport.shutdown()
+            throw MountFailure(error.description, remedy: "see `pail doctor` for what FUSE needs")
+        }
+        return MountService(
+            plan: plan, store: store, transport: transport, pool: pool, cache: cache, fileSystem: fileSystem,
+            leftovers: leftovers, session: session, errors: errors, log: log)
+    }
+
+    /// Serves until the mount is gone.
+    func run(ready: ReadyPipe) async -> Int32 {
+        let ended = OneShot<Void>()
+        NamedThread.start("pail-fuse") { [session] in
+            session.serve()
+            ended.set(())
+        }
+        startControl(ready)
+        session.raiseReadAhead(kibibytes: Self.kernelReadAheadKibibytes)
+        if !ready.succeed() { unmount() }
+        log.notice("mounted \(plan.location) at \(plan.mountpoint)")
+        DaemonProcess.endRequested.observe { _ in
+            Task {
+                _ = await self.drainBriefly()
+                self.unmount()
+            }
+        }
+        await ended.wait()
+        // Whoever unmounted by hand has not waited for the uploads; here they get their time.
+        let left = await drainBriefly()
+        await fileSystem.shutDown()
+        control.withLock { $0 }?.stop()
+        transport.shutdown()
+        log.notice("unmounted \(plan.mountpoint)")
+        if !left.isEmpty {
+            log.error("\(left.count) files are not in the bucket yet; the next mount of it uploads them")
+            return ExitStatus.failed.rawValue
+        }
+        return ExitStatus.done.rawValue
+    }
+
+    // MARK: Parts
+
+    private static func check(_ store: S3Store, _ plan: MountPlan, _ ready: ReadyPipe) async throws(MountFailure) {
+        let outcome: Result<Void, StoreError> = await withTaskGroup(of: Result<Void, StoreError>?.self) { group in
+            group.addTask {
+                do throws(StoreError) {
+                    try await store.check(
+                        prefix: ByteString(plan.location.prefix),
+                        retry: RetryPolicy(
+                            deadlineNanoseconds: 4_000_000_000, unreachableDeadlineNanoseconds: 1_000_000_000))
+                    return .success(())
+                } catch {
+                    return .failure(error)
+                }
+            }
+            group.addTask {
+                let time = SystemTime()
+                let deadline = time.monotonicNanoseconds + checkNanoseconds
+                while time.monotonicNanoseconds < deadline, !Task.isCancelled {
+                    if ready.isAbandoned || DaemonProcess.endRequested.current != nil {
+                        return .failure(StoreError(.cancelled, operation: "ListObjectsV2"))
+                    }
+                    try? await time.sleep(nanoseconds: 100_000_000)
+                }
+                return nil
+            }
+            let first = await group.next() ?? nil
+            group.cancelAll()
+            return first
+                ?? .failure(StoreError(.timedOut, operation: "ListObjectsV2", message: "no answer within 8 seconds"))
+        }
+        if case .failure(let error) = outcome { throw MountFailure(error, plan: plan) }
+    }
+
+    private static func configuration(_ plan: MountPlan) -> FileSystemConfiguration {
+        var result = FileSystemConfiguration()
+        result.prefix = ByteString(plan.location.prefix)
+        result.ttlNanoseconds = UInt64(plan.ttlMilliseconds) * 1_000_000
+        result.attributePolicy = AttributePolicy(rawValue: plan.attributes.rawValue) ?? .adaptive
+        result.uid = plan.ownerUID
+        result.gid = plan.ownerGID
+        result.filePermissions = UInt32(plan.fileMode)
+        result.directoryPermissions = UInt32(plan.directoryMode)
+        result.isReadOnly = plan.isReadOnly
+        result.isWriteThrough = plan.isWriteThrough
+        return result
+    }
+
+    private static func fuseOptions(_ plan: MountPlan) -> FuseMountOptions {
+        var result = FuseMountOptions(mountpoint: plan.mountpoint, source: "\(plan.location)")
+        result.isReadOnly = plan.isReadOnly
+        result.allowOther = plan.isOtherAllowed
+        result.allowRoot = plan.isRootAllowed
+        result.kernelOptions = plan.kernel.names
+        result.validSeconds = Double(plan.ttlMilliseconds) / 1000
+        return result
+    }
+
+    private static func hostName() -> String {
+        var buffer = [CChar](repeating: 0, count: 256)
+        gethostname(&buffer, buffer.count - 1)
+        let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return name.isEmpty ? "host" : String(name.prefix { $0 != "." })
+    }
+
+    private func startControl(_ ready: ReadyPipe) {
+        do throws(ControlError) {
+            let runtime = getenv("XDG_RUNTIME_DIR").map { String(cString: $0) }
+            let directory = try ControlDirectory.firstUsable(
+                of: ControlDirectory.candidates(stateDirectory: plan.stateDirectory, runtimeDirectory: runtime))
+            let server = try ControlServer(
+                directory: directory, mountpoint: plan.mountpoint, delegate: MountControl(self))
+            control.withLock { $0 = server }
+        } catch {
+            log.error("no control socket, so `pail status` cannot see this mount: \(error)")
+            ready.notice("`pail status` will not see this mount: \(error)")
+        }
+    }
+
+    /// Detaches the mount; the serving loop ends with it.
+    private func unmount() {
+        let path = plan.mountpoint
+        Task {
+            // Lazily: a program that still has a file open must not keep an ending daemon.
+            _ = await Unmounter().unmount(
+                UnmountRequest(mountpoint: ByteString(path), timeoutNanoseconds: 0, whenBusy: .detach))
+        }
+    }
+
+    private func drainBriefly() async -> [PendingUpload] {
+        await withTaskGroup(of: [PendingUpload]?.self) { group in
+            group.addTask { await self.fileSystem.drain { _ in } }
+            group.addTask {
+                try? await SystemTime().sleep(nanoseconds: Self.finalDrainNanoseconds)
+                return nil
+            }
+            let first = await group.next() ?? nil
+            group.cancelAll()
+            return first ?? self.fileSystem.pendingUploads
+        }
+    }
+}

@@ -1,0 +1,97 @@
+// The program as scripts see it: exit codes, and lines on the right stream.
+
+import Glibc
+import Testing
+
+@testable import Commands
+
+@Suite(.timeLimit(.minutes(1)))
+struct ProgramTests {
+    @Test(
+        arguments: [
+            ([], "which command?"),
+            (["frobnicate"], "frobnicate"),
+            (["--frob"], "--frob"),
+            (["mount"], "source"),
+            (["mount", "s3://b"], "mountpoint"),
+            (["mount", "s3://b", "/tmp", "more"], "more"),
+            (["mount", "--frob", "s3://b", "/tmp"], "--frob"),
+            (["mount", "s3://", "/tmp"], "'s3://' alone"),
+            (["mount", "/dev/sda", "/tmp"], "names no bucket"),
+            (["mount", "--memory", "lots", "s3://b", "/tmp"], "--memory must be a size"),
+            (["mount", "--memory", "s3://b", "/tmp"], "mountpoint"),
+            (["mount", "-o", "frob", "s3://b", "/tmp"], "unknown mount option 'frob'"),
+            (["mount", "-o", "ttl", "s3://b", "/tmp"], "-o ttl needs a value"),
+            (["mount", "--endpoint", "localhost:9000", "s3://b", "/tmp"], "--endpoint must begin with http"),
+            (["mount", "--offline", "s3://b", "/tmp"], "--offline is not in this version"),
+            (["mount", "--metrics", "127.0.0.1:1", "s3://b", "/tmp"], "--metrics is not in this version"),
+            (["mount", "--cache-dir", "/tmp", "s3://b", "/tmp"], "--cache-dir cannot be honoured"),
+            (["umount"], "mountpoints"),
+            (["umount", "--timeout", "soon", "/tmp"], "--timeout must be a number of seconds"),
+            (["flush"], "paths"),
+            (["doctor"], "source"),
+            (["doctor", "s3://"], "'s3://' alone"),
+            (["status", "/a", "/b"], "/b"),
+            (["daemon", "s3://b", "/tmp"], "is started by 'pail mount' only"),
+        ] as [([String], String)])
+    func wrongUsageIsTwo(arguments: [String], words: String) {
+        let result = Program.run(arguments)
+        #expect(result.exitCode == 2)
+        #expect(result.output.isEmpty)
+        #expect(result.errors.hasPrefix("pail: "))
+        #expect(result.errors.contains(words), "\(result.errors)")
+    }
+
+    @Test(arguments: [
+        (["--version"], "pail \(Version.current)\n"), (["--help"], "umount"), (["help", "mount"], "--endpoint"),
+        (["mount", "--help"], "s3://BUCKET[/PREFIX] MOUNTPOINT"), (["umount", "-h"], "--lazy"),
+        (["help", "status"], "--watch"), (["help", "flush"], "PATH..."), (["help", "doctor"], "s3://BUCKET"),
+    ])
+    func helpIsOnStandardOutput(arguments: [String], words: String) {
+        let result = Program.run(arguments)
+        #expect(result.exitCode == 0)
+        #expect(result.errors.isEmpty)
+        #expect(result.output.contains(words), "\(result.output)")
+    }
+
+    @Test func helpListsWhatWorksAndNothingElse() {
+        let general = Program.run(["--help"]).output
+        for command in ["daemon", "run", "warm", "refresh", "cache"] {
+            #expect(!general.contains("\n  \(command) "))
+        }
+        let mount = Program.run(["help", "mount"]).output
+        for option in MountOptionName.allCases {
+            let isRefused = MountOptionsTests.refused.contains(option) || option == .cacheSize
+            #expect(mount.contains("--\(option.rawValue)") == !isRefused, "--\(option.rawValue)")
+        }
+    }
+
+    @Test(arguments: [
+        (
+            ["mount", "s3://b", "/nonexistent/mnt"],
+            "pail: cannot mount s3://b: the mountpoint /nonexistent/mnt does not exist"
+        ),
+        (["mount", "s3://b/p", "/usr"], "pail: cannot mount s3://b/p/: the mountpoint /usr is not empty"),
+        (
+            ["mount", "s3://b", "/etc/passwd"],
+            "pail: cannot mount s3://b: the mountpoint /etc/passwd is not a directory"
+        ),
+        (["umount", "/usr/lib"], "pail: /usr/lib is not "),
+        (["umount", "/nonexistent"], "pail: /nonexistent is not "),
+        (["status", "/usr"], "pail: /usr is not in a mount of pail's"),
+        (["flush", "/usr"], "pail: /usr is not in a mount of pail's"),
+    ])
+    func failuresAreOneLineAndOne(arguments: [String], words: String) {
+        let result = Program.run(arguments)
+        #expect(result.exitCode == 1)
+        #expect(result.output.isEmpty)
+        #expect(result.errors.hasPrefix(words), "\(result.errors)")
+        #expect(result.errors.split(separator: "\n").count == 1)
+    }
+
+    @Test func aWrongVariableIsNamed() {
+        let result = Program.run(["mount", "s3://b", "/tmp"], environment: ["AWS_ENDPOINT_URL=localhost"])
+        #expect(result.exitCode == 2)
+        #expect(result.errors.contains("$AWS_ENDPOINT_URL must begin with http"))
+    }
+}

@@ -1,0 +1,98 @@
+// What umount and status print.
+
+import Base
+import Control
+import Mounts
+import Testing
+
+@testable import Commands
+
+@Suite(.timeLimit(.minutes(1)))
+struct ReportTests {
+    static let mount = MountEntry(
+        id: 2, parentID: 1, device: DeviceNumber(major: 0, minor: 50), root: "/", mountpoint: "/mnt/in\nside",
+        options: [], propagation: [], fileSystemType: "tmpfs", source: "x", superOptions: [])
+
+    @Test func holdersAreListedWithWhatTheyHold() {
+        let holders = MountHolders(
+            processes: [
+                HolderProcess(
+                    pid: 7, userID: 0, user: "root", commandLine: "bash",
+                    holdings: [Holding(.workingDirectory, path: "/mnt/a")]),
+                HolderProcess(
+                    pid: 1234, userID: 1000, user: "alice", commandLine: "python3 a.py",
+                    holdings: [
+                        Holding(.openFile(descriptor: 3), path: "/mnt/x\ny"),
+                        Holding(.mappedFile, path: "/mnt/z", isDeleted: true),
+                    ], omittedHoldingCount: 5),
+            ],
+            nestedMounts: [Self.mount], kernelUses: [.loopDevice("loop0", backing: "/mnt/i"), .swapFile("/mnt/s")],
+            isComplete: false)
+        #expect(
+            HolderListing.lines(holders) == [
+                "     7  root   bash          working directory: /mnt/a",
+                "  1234  alice  python3 a.py  open file 3: /mnt/x\\ny",
+                "                             mapped file: /mnt/z (deleted)",
+                "                             and 5 more",
+                "  mounted inside: /mnt/in\\nside (tmpfs)",
+                "  loop device loop0: /mnt/i",
+                "  swap file: /mnt/s",
+                "  (the search was not finished)",
+            ])
+        #expect(HolderListing.summary(holders) == "7 (bash) and 1 other")
+        #expect(HolderListing.summary(MountHolders()) == nil)
+        #expect(HolderListing.lines(MountHolders()).count == 1)
+    }
+
+    @Test func statusForPeople() {
+        let status = MountStatus(
+            version: "0.1.0", pid: 42, mountpoint: "/mnt", source: "s3://b/p/", endpoint: "http://h:9",
+            region: "us-east-1", startedAt: "2026-01-01T00:00:00Z", uptimeSeconds: 3723, dirtyFiles: 2,
+            dirtyBytes: 3 << 20,
+            uploads: [
+                .init(path: "a\nb", bytesDone: 1 << 19, bytesTotal: 1 << 20, tries: 1, since: ""),
+                .init(path: "c", bytesDone: 0, bytesTotal: 2 << 20, tries: 3, lastError: "AccessDenied", since: ""),
+            ], failedUploads: 1,
+            leftovers: [.init(source: "s3://b", mountpoint: "/old", files: 1, bytes: 10)],
+            cache: .init(memoryBytes: 1 << 20, memoryLimit: 1 << 30, hits: 3, misses: 1, bytesFetched: 4096),
+            requests: ["PutObject": .init(count: 2, errors: 1, bytes: 0), "GetObject": .init(count: 1, bytes: 4096)],
+            lastErrors: ["PutObject 'c' AccessDenied"])
+        #expect(
+            StatusReport.lines(status) == [
+                "/mnt  s3://b/p/",
+                "  mounted read-write for 1:02:03, pid 42, pail 0.1.0",
+                "  endpoint   http://h:9 (region us-east-1)",
+                "  to upload  2 files, 3.0 MiB (1 failed, tried again)",
+                "  cache      1.0 MiB of 1.0 GiB in memory, 3 hits (75 %), 1 misses, 4.0 KiB fetched",
+                "  requests   GetObject 1 (4.0 KiB), PutObject 2 (1 error)",
+                "    50 %  1.0 MiB  a\\nb",
+                "     0 %  2.0 MiB  c     try 3  AccessDenied",
+                "  left behind by /old: 1 file, 10 B; mount s3://b to upload them",
+                "  last errors, newest first:",
+                "    PutObject 'c' AccessDenied",
+            ])
+    }
+
+    @Test func uploadsOfAGrowingQueue() {
+        var watch = UploadWatch()
+        let second: UInt64 = 1_000_000_000
+        #expect(
+            watch.progress(UploadProgress(filesLeft: 2, bytesLeft: 100), at: 0)
+                == Progress(bytesDone: 0, bytesTotal: 100, filesLeft: 2, rate: nil))
+        #expect(
+            watch.progress(UploadProgress(filesLeft: 1, bytesLeft: 40), at: second)
+                == Progress(bytesDone: 60, bytesTotal: 100, filesLeft: 1, rate: 60))
+        // A program writes meanwhile.
+        #expect(
+            watch.progress(UploadProgress(filesLeft: 2, bytesLeft: 140, bytesPerSecond: 7), at: 2 * second)
+                == Progress(bytesDone: 60, bytesTotal: 200, filesLeft: 2, rate: 7))
+        #expect(watch.progress(UploadProgress(filesLeft: 0, bytesLeft: 0), at: 3 * second).bytesDone == 200)
+    }
+
+    @Test func mountpointProblemsKeepTheirRemedy() {
+        #expect(
+            MountFailure(MountPointProblem.missing("/a;b")).line(cannotMount: "s3://b")
+                == "pail: cannot mount s3://b: the mountpoint /a;b does not exist; create it with mkdir")
+        #expect(MountFailure(MountPointProblem.missing("/a;b")).remedy == "create it with mkdir")
+    }
+}

@@ -1,0 +1,141 @@
+// Attributes and symlinks in the forms that this and other tools write.
+
+import Base
+import MemoryStore
+import ObjectModel
+import Testing
+
+@testable import FileSystem
+
+@Suite(.timeLimit(.minutes(5)))
+struct AttributeTests {
+    private let codec = AttributeCodec(filePermissions: 0o644, directoryPermissions: 0o755, uid: 1000, gid: 1001)
+    private let listed = Timestamp(seconds: 1_700_000_000)
+
+    struct Form: Sendable {
+        let tool: String
+        let metadata: [String: String]
+        let permissions: UInt32
+        let owner: UInt32
+        let modified: Timestamp
+    }
+
+    @Test(arguments: [
+        Form(tool: "none", metadata: [:], permissions: 0o644, owner: 1000, modified: .init(seconds: 1_700_000_000)),
+        Form(
+            tool: "s3fs",
+            metadata: [
+                "mode": "33188", "uid": "7", "gid": "8", "mtime": "1600000000.123456789", "atime": "5", "ctime": "6",
+            ],
+            permissions: 0o644, owner: 7, modified: .init(seconds: 1_600_000_000, nanoseconds: 123_456_789)),
+        Form(
+            tool: "s3fs, old", metadata: ["mode": "33261", "mtime": "1600000000"], permissions: 0o755, owner: 1000,
+            modified: .init(seconds: 1_600_000_000)),
+        Form(
+            tool: "rclone", metadata: ["mtime": "1600000000.5"], permissions: 0o644, owner: 1000,
+            modified: .init(seconds: 1_600_000_000, nanoseconds: 500_000_000)),
+        Form(
+            tool: "s3sync", metadata: ["owner": "9", "group": "10", "permissions": "416"], permissions: 0o640, owner: 9,
+            modified: .init(seconds: 1_700_000_000)),
+        Form(
+            tool: "GCS", metadata: ["goog-reserved-posix-mode": "384", "goog-reserved-file-mtime": "1500000000"],
+            permissions: 0o600, owner: 1000, modified: .init(seconds: 1_500_000_000)),
+        Form(
+            tool: "rubbish", metadata: ["mode": "x", "uid": "", "mtime": "yesterday"], permissions: 0o644, owner: 1000,
+            modified: .init(seconds: 1_700_000_000)),
+    ])
+    func formsOfOtherTools(form: Form) {
+        let found = codec.attributes(of: form.metadata, kind: .file, lastModified: listed)
+        #expect(found.permissions == form.permissions, "\(form.tool)")
+        #expect(found.uid == form.owner, "\(form.tool)")
+        #expect(found.modified == form.modified, "\(form.tool)")
+    }
+
+    @Test func attributesRoundTrip() {
+        var attributes = FileAttributes(permissions: 0o4751, uid: 3, gid: 4, time: .init(seconds: 1, nanoseconds: 2))
+        attributes.modified = Timestamp(seconds: -5, nanoseconds: 999_999_999)
+        for kind in [FileKind.file, .directory, .symlink] {
+            var properties = ObjectProperties()
+            AttributeCodec.encode(attributes, kind: kind, into: &properties)
+            #expect(codec.attributes(of: properties.metadata, kind: kind, lastModified: listed) == attributes)
+            if kind == .symlink { #expect(AttributeCodec.kind(of: properties.metadata) == .symlink) }
+        }
+    }
+
+    @Test(arguments: ["plain", "with space", "über/ß", "%41", "a\nb", String(repeating: "x/", count: 500)])
+    func symlinkTargetsRoundTrip(target: String) async throws {
+        let mount = try Mount()
+        try await mount.symlink("link", to: target)
+        #expect(try await mount.readSymlink("link") == target)
+        try await mount.remount()
+        #expect(try await mount.readSymlink("link") == target)
+        #expect(try await mount.status("link").byteCount == target.utf8.count)
+    }
+
+    @Test(arguments: ["s3fs", "geesefs"])
+    func symlinksOfOtherTools(tool: String) async throws {
+        let mount = try Mount()
+        var properties = ObjectProperties()
+        properties.metadata = tool == "s3fs" ? ["mode": "41471"] : ["--symlink-target": "to%2Fthere"]
+        mount.store.write(tool == "s3fs" ? "to/there" : "", at: "link", properties: properties)
+        #expect(try await mount.status("link").kind == .symlink)
+        #expect(try await mount.status("link").byteCount == "to/there".utf8.count)
+        #expect(try await mount.readSymlink("link") == "to/there")
+    }
+
+    /// Headers and metadata of others survive our changes.
+    @Test func foreignPropertiesSurvive() async throws {
+        let mount = try Mount()
+        var properties = ObjectProperties(contentType: "text/x-own")
+        properties.metadata["colour"] = "blue"
+        properties.cacheControl = "no-store"
+        mount.store.write("x", at: "f", properties: properties)
+        try await mount.append("f", [1])
+        try await mount.chmod("f", 0o600)
+        await mount.drain()
+        try await mount.rename("f", to: "g")
+        let found = try #require(mount.store.info(at: "g")?.properties)
+        #expect(found.contentType == "text/x-own")
+        #expect(found.metadata["colour"] == "blue")
+        #expect(found.cacheControl == "no-store")
+        #expect(found.metadata["mode"] == String(0o100600))
+    }
+
+    /// What a HEAD told of a directory is not believed after a chmod.
+    @Test func regression_chmodOfADirectoryIsKept() async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "d/f")
+        _ = try await mount.names("")
+        _ = try await mount.status("d")
+        try await mount.chmod("d", 0o700)
+        #expect(try await mount.status("d").attributes.permissions == 0o700)
+        try await mount.remount()
+        #expect(try await mount.status("d").attributes.permissions == 0o700)
+    }
+
+    @Test func symlinksAreNotCut() async throws {
+        let mount = try Mount()
+        try await mount.symlink("link", to: "there")
+        #expect(await failure { try await mount.truncate("link", to: 3) } == .invalidArgument)
+        #expect(try await mount.readSymlink("link") == "there")
+    }
+
+    @Test func aReadOnlyMountRefusesEveryChange() async throws {
+        let store = MemoryStore()
+        store.write("x", at: "f")
+        store.write("x", at: "d/f")
+        let mount = try Mount(store: store) { $0.isReadOnly = true }
+        #expect(try await mount.text("f") == "x")
+        #expect(await failure { try await mount.write("new", "x") } == .readOnly)
+        #expect(await failure { _ = try await mount.open("f", write: true) } == .readOnly)
+        #expect(await failure { try await mount.chmod("f", 0o600) } == .readOnly)
+        #expect(await failure { try await mount.truncate("f", to: 0) } == .readOnly)
+        #expect(await failure { try await mount.unlink("f") } == .readOnly)
+        #expect(await failure { try await mount.makeDirectory("e") } == .readOnly)
+        #expect(await failure { try await mount.symlink("l", to: "f") } == .readOnly)
+        #expect(await failure { try await mount.removeDirectory("d") } == .readOnly)
+        #expect(await failure { try await mount.rename("f", to: "g") } == .readOnly)
+        #expect(store.keys() == ["d/f", "f"])
+        #expect(store.requests[.putObject] + store.requests[.deleteObject] == 0)
+    }
+}

@@ -1,0 +1,213 @@
+// Two clients, one object.
+
+import Base
+import BlockCache
+import MemoryStore
+import ObjectModel
+import Staging
+import Testing
+
+@testable import FileSystem
+
+@Suite(.timeLimit(.minutes(5)))
+struct ConflictTests {
+    private func twoMounts() throws -> (Mount, Mount) {
+        let (store, time) = (MemoryStore(), TickingTime())
+        return (try Mount(store: store, time: time), try Mount(store: store, time: time))
+    }
+
+    @Test func theLoserIsToldAndItsBytesAreKept() async throws {
+        let (one, two) = try twoMounts()
+        try await one.write("f", "base")
+        await one.drain()
+        let first = try await one.open("f", write: true)
+        let second = try await two.open("f", write: true)
+        try await one.truncate(first, to: 0)
+        try await one.write(first, Array("ours".utf8), at: 0)
+        try await two.truncate(second, to: 0)
+        try await two.write(second, Array("theirs".utf8), at: 0)
+        try await one.synchronise(first)
+        #expect(await failure { try await two.synchronise(second) } == .stale)
+        let saved = try #require(one.store.keys(under: "f.conflict-").first)
+        #expect(one.store.text(at: "f") == "ours")
+        #expect(one.store.text(at: saved) == "theirs")
+        // Who has the loser open keeps it, under its new name.
+        #expect(try await two.readAll(second) == Array("theirs".utf8))
+        try await two.close(second)
+        try await one.close(first)
+        #expect(try await two.text("f") == "ours")
+        #expect(try await two.text(saved) == "theirs")
+    }
+
+    /// O_EXCL on two machines: both creates succeed, since no object exists; only one upload does.
+    @Test func twoNewFilesOfOneName() async throws {
+        let (one, two) = try twoMounts()
+        let first = try await one.create("lock")
+        let second = try await two.create("lock")
+        try await one.write(first, [1], at: 0)
+        try await two.write(second, [2], at: 0)
+        try await two.synchronise(second)
+        #expect(await failure { try await one.synchronise(first) } == .stale)
+        #expect(one.store.bytes(at: "lock") == [2])
+        #expect(await failure { _ = try await two.create("lock") } == .alreadyExists)
+        try? await one.close(first)
+        try await two.close(second)
+        one.expire()
+        #expect(await failure { _ = try await one.create("lock") } == .alreadyExists)
+    }
+
+    /// The copy of a loser that cannot be uploaded at once is uploaded later, and the name is the winner's at once.
+    @Test func aConflictCopyThatFailsAtFirst() async throws {
+        let (one, two) = try twoMounts()
+        let file = try await one.create("f")
+        try await one.write(file, [1], at: 0)
+        try await two.write("f", "theirs")
+        one.store.setFaults(
+            FaultPlan().adding(.preconditionFailed, on: .putObject, key: "f", when: .always)
+                .adding(.throttled, on: .putObject, when: .first(3)))
+        #expect(await failure { try await one.synchronise(file) } == .stale)
+        #expect(try await one.text("f") == "theirs")
+        try? await one.close(file)
+        await one.drain()
+        await one.drain()
+        let saved = try #require(one.store.keys(under: "f.conflict-").first)
+        #expect(one.store.bytes(at: saved) == [1])
+        #expect(one.store.text(at: "f") == "theirs")
+        try await one.expectNothingKept()
+    }
+
+    /// An answer was lost, and the file was changed before the next try: our own object is no conflict.
+    @Test func regression_ownObjectAfterALostAnswer() async throws {
+        let mount = try Mount()
+        let file = try await mount.create("f")
+        try await mount.write(file, pattern(5000), at: 0)
+        mount.store.setFaults(FaultPlan().adding(.lostAnswer, on: .putObject, when: .first(1)))
+        #expect(await failure { try await mount.synchronise(file) } == .timedOut)
+        try await mount.write(file, [7], at: 100)
+        try await mount.synchronise(file)
+        try await mount.close(file)
+        var bytes = pattern(5000)
+        bytes[100] = 7
+        #expect(mount.store.keys() == ["f"])
+        #expect(mount.store.bytes(at: "f") == bytes)
+    }
+
+    /// The same over kill -9: the request was done, nobody knows.
+    @Test func regression_ownObjectAfterAKill() async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(3000), at: "f")
+        let file = try await mount.open("f", write: true)
+        try await mount.write(file, [1], at: 0)
+        mount.store.pause(.putObject, at: .beforeAnswer)
+        // Its answer never comes: the process is gone.
+        let queue = mount.queue
+        queue.submit(try #require(file.handle.node.stagedFile))
+        await mount.store.untilHeld(.putObject, at: .beforeAnswer)
+        let killed = Task { try await mount.kill() }
+        // Nothing of the old mount goes on; the new one finds what its request has done.
+        mount.store.resume(.putObject, at: .beforeAnswer)
+        try await killed.value
+        await mount.drain()
+        #expect(mount.store.keys() == ["f"])
+        #expect(mount.store.bytes(at: "f") == [1] + pattern(3000).dropFirst())
+    }
+
+    /// What was published, and open when the mount was killed, is not sent again over another client's change.
+    @Test func regression_publishedFilesAreNotAdopted() async throws {
+        let mount = try Mount()
+        let file = try await mount.create("log")
+        try await mount.write(file, [1], at: 0)
+        try await mount.synchronise(file)
+        mount.store.write("theirs", at: "log")
+        try await mount.kill()
+        #expect(mount.area.files.isEmpty)
+        #expect(try await mount.text("log") == "theirs")
+    }
+
+    // MARK: Reading while another client writes
+
+    @Test func changedBeforeTheFirstByte() async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(10_000), at: "f")
+        let file = try await mount.open("f")
+        mount.store.write(pattern(12_000, fill: 50), at: "f")
+        #expect(try await mount.readAll(file) == pattern(12_000, fill: 50))
+        #expect(try await mount.status(file).byteCount == 12_000)
+        try await mount.close(file)
+    }
+
+    @Test(arguments: [12_000, 200_000])
+    func changedAfterTheFirstByte(byteCount: Int) async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(200_000), at: "f")
+        let file = try await mount.open("f")
+        #expect(try await mount.read(file, at: 100_000, count: 100) == Array(pattern(200_000)[100_000..<100_100]))
+        await mount.settle()
+        mount.store.write(pattern(byteCount, fill: 50), at: "f")
+        mount.cache.forget(MemoryStore.objectKey("f"))
+        #expect(await failure { _ = try await mount.read(file, at: 0, count: 5000) } == .stale)
+        #expect(await failure { _ = try await mount.read(file, at: 0, count: 5000) } == .stale, "for ever")
+        let fresh = try await mount.open("f")
+        #expect(try await mount.readAll(fresh) == pattern(byteCount, fill: 50))
+        try await mount.close(fresh)
+        try await mount.close(file)
+    }
+
+    @Test func removedWhileOpen() async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(10_000), at: "f")
+        let file = try await mount.open("f")
+        mount.store.remove(at: "f")
+        #expect(await failure { _ = try await mount.readAll(file) } == .stale)
+        #expect(await failure { _ = try await mount.open("f") } == .notFound)
+        try await mount.close(file)
+    }
+
+    /// Our own upload of an open file is no change by another client, also for who reads its old bytes meanwhile.
+    @Test func regression_readDuringOwnCopy() async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(10_000), at: "f")
+        let reader = try await mount.open("f")
+        let writer = try await mount.open("f", write: true)
+        mount.store.pause(.copyObject, at: .beforeAnswer)
+        try await mount.chmod("f", 0o600)
+        let flushing = Task { try await mount.synchronise(writer) }
+        await mount.store.untilHeld(.copyObject, at: .beforeAnswer)
+        let reading = Task { try await mount.readAll(reader) }
+        while mount.store.requests[.getObject] == 0 { await Task.yield() }
+        mount.store.resume(.copyObject, at: .beforeAnswer)
+        #expect(try await reading.value == pattern(10_000))
+        try await flushing.value
+        try await mount.close(reader)
+        try await mount.close(writer)
+    }
+
+    /// The answer to a change of attributes was lost: the object is ours all the same, and is read.
+    @Test func regression_readAfterALostAnswer() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.write(pattern(10_000), at: "f")
+        mount.expire()
+        let writer = try await mount.open("f", write: true)
+        mount.store.setFaults(FaultPlan().adding(.lostAnswer, on: .copyObject, when: .first(1)))
+        try await mount.chmod("f", 0o600)
+        #expect(await failure { try await mount.synchronise(writer) } == .timedOut)
+        #expect(try await mount.read("f") == pattern(10_000))
+        try await mount.close(writer)
+        await mount.drain()
+        #expect(mount.store.keys() == ["f"])
+    }
+
+    /// A same-size change of another client is seen by the first open after the time that names are believed.
+    @Test func overwritesAreSeenAfterTheTTL() async throws {
+        let mount = try Mount()
+        mount.store.write("one", at: "f")
+        #expect(try await mount.text("f") == "one")
+        mount.store.write("two", at: "f")
+        mount.expire()
+        #expect(try await mount.text("f") == "two")
+        mount.store.write("six", at: "f")
+        mount.fileSystem.refresh(path: "f")
+        #expect(try await mount.text("f") == "six")
+    }
+}

@@ -1,0 +1,385 @@
+// Runs random calls on a mount and on the model, and compares the two after each.
+
+import Base
+@testable import FileSystem
+import MemoryStore
+import ObjectModel
+import Staging
+
+/// How a mount differed from the model.
+struct Difference: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) {
+        self.description = description
+    }
+}
+
+/// One sequence of calls, from an empty bucket. For one task.
+final class ModelRun {
+    let mount: Mount
+    var model = ModelTree()
+    var slots: [Int: (file: OpenFile, model: ModelTree.File, mayWrite: Bool)] = [:]
+
+    /// The dice of injected faults; nil: the store is perfect.
+    var dice: SplitMix64?
+
+    init(faultSeed: UInt64? = nil) throws {
+        mount = try Mount()
+        dice = faultSeed.map { SplitMix64(seed: $0) }
+    }
+
+    /// Runs the calls; the first difference, if there is one, with the number of the step. A call that does not come
+    /// back in time is one too.
+    static func run(_ calls: [RandomCall], faultSeed: UInt64? = nil) async -> Difference? {
+        let progress = Lock("before the first step")
+        let outcome = OneShot<Difference?>()
+        let work = Task {
+            outcome.set(await follow(calls, faultSeed, progress))
+        }
+        let deadline = Task {
+            try await Task.sleep(nanoseconds: deadlineNanoseconds)
+            outcome.set(Difference("hangs \(progress.withLock { $0 })"))
+            work.cancel()
+        }
+        defer { deadline.cancel() }
+        return await outcome.wait()
+    }
+
+    /// A run takes milliseconds; while other suites have all threads, longer.
+    private static let deadlineNanoseconds: UInt64 = 120_000_000_000
+
+    private static func follow(
+        _ calls: [RandomCall], _ faultSeed: UInt64?, _ progress: Lock<String>
+    ) async -> Difference? {
+        func say(_ text: String) { progress.withLock { $0 = text } }
+        do {
+            let run = try ModelRun(faultSeed: faultSeed)
+            for (index, call) in calls.enumerated() {
+                say("in step \(index), \(call)")
+                try await run.step(call)
+                say("comparing after step \(index), \(call)")
+                try await run.compareTree()
+            }
+            say("at the end")
+            try await run.finish()
+            return nil
+        } catch {
+            return Difference("\(progress.withLock { $0 }): \(error)")
+        }
+    }
+
+    /// Makes the call on both; either both take it, or both refuse. With faults, a call may fail: then it has happened, or
+    /// has not, or (renames) by half.
+    private func expect(_ onModel: (inout ModelTree) throws -> Void, _ onMount: () async throws -> Void) async throws {
+        let before = ModelState(model)
+        var changed = model
+        var isAllowed = true
+        do { try onModel(&changed) } catch is ModelTree.Refusal { isAllowed = false }
+        do {
+            try await onMount()
+        } catch let error as FileSystemError {
+            guard isAllowed else { return }
+            guard dice != nil, error.isOfTheStore else { throw Difference("refused with \(error)") }
+            let after = ModelState(changed)
+            mount.store.setFaults(FaultPlan())
+            try await adoptWhatHappened(before, after, error)
+            return
+        }
+        if !isAllowed { throw Difference("was not refused") }
+        model = changed
+    }
+
+    func step(_ call: RandomCall) async throws {
+        let mount = mount
+        startFaults(for: call)
+        defer { mount.store.setFaults(FaultPlan()) }
+        switch call {
+        case .writeFile(let path, let count, let fill):
+            let bytes = RandomCall.bytes(count: count, fill: fill)
+            try await expect {
+                if $0.entries[path] == nil { try $0.make(path, .file(ModelTree.File(bytes: [], mode: 0o644))) }
+                let file = try $0.file(path)
+                file.truncate(to: 0)
+                file.write(bytes, at: 0)
+            } _: {
+                try await mount.write(path, bytes)
+            }
+        case .append(let path, let count, let fill):
+            let bytes = RandomCall.bytes(count: max(count, 1), fill: fill)
+            try await expect {
+                let file = try $0.file(path)
+                file.write(bytes, at: file.bytes.count)
+            } _: {
+                try await mount.append(path, bytes)
+            }
+        case .create(let slot, let path, let mode):
+            guard slots[slot] == nil else { return }
+            let file = ModelTree.File(bytes: [], mode: mode)
+            try await expect {
+                try $0.make(path, .file(file))
+            } _: {
+                slots[slot] = (try await mount.create(path, mode: mode), file, true)
+            }
+        case .open(let slot, let path, let write):
+            guard slots[slot] == nil else { return }
+            var file: ModelTree.File?
+            try await expect {
+                file = try $0.file(path)
+            } _: {
+                let opened = try await mount.open(path, write: write)
+                if let file { slots[slot] = (opened, file, write) } else { try await mount.close(opened) }
+            }
+        case .write(let slot, let offset, let count, let fill):
+            guard let open = slots[slot], open.mayWrite, count > 0 else { return }
+            let bytes = RandomCall.bytes(count: count, fill: fill)
+            try await expect { _ in
+                open.model.write(bytes, at: offset)
+            } _: {
+                try await mount.write(open.file, bytes, at: offset)
+            }
+        case .truncateOpen(let slot, let count):
+            guard let open = slots[slot], open.mayWrite else { return }
+            try await expect { _ in
+                open.model.truncate(to: count)
+            } _: {
+                try await mount.truncate(open.file, to: count)
+            }
+        case .readOpen(let slot):
+            guard let open = slots[slot] else { return }
+            guard let bytes = try await withFaults({ try await mount.readAll(open.file) }) else { return }
+            if bytes != open.model.bytes {
+                throw Difference("slot \(slot) reads \(Self.difference(bytes, open.model.bytes))")
+            }
+        case .synchronise(let slot):
+            guard let open = slots[slot] else { return }
+            if try await withFaults({ try await mount.synchronise(open.file) }) != nil { try compareStored(open.model) }
+        case .close(let slot):
+            guard let open = slots.removeValue(forKey: slot) else { return }
+            _ = try await withFaults { try await mount.close(open.file) }
+        case .truncate(let path, let count):
+            try await expect {
+                try $0.file(path).truncate(to: count)
+            } _: {
+                try await mount.truncate(path, to: count)
+            }
+        case .chmod(let path, let mode):
+            if case .symlink? = model.entries[path] { return }
+            try await expect {
+                if try $0.entry(path).isDirectory {
+                    $0.entries[path] = .directory(mode: mode)
+                } else {
+                    try $0.file(path).mode = mode
+                }
+            } _: {
+                try await mount.chmod(path, mode)
+            }
+        case .setModified(let path, let seconds):
+            let time = Timestamp(seconds: seconds, nanoseconds: 123_456_789)
+            try await expect {
+                try $0.entry(path).file?.modified = time
+            } _: {
+                try await mount.setModified(path, time)
+            }
+        case .makeDirectory(let path, let mode):
+            try await expect {
+                try $0.make(path, .directory(mode: mode))
+            } _: {
+                try await mount.makeDirectory(path, mode: mode)
+            }
+        case .symlink(let path, let target):
+            try await expect {
+                try $0.make(path, .symlink(target))
+            } _: {
+                try await mount.symlink(path, to: target)
+            }
+        case .unlink(let path):
+            try await expect {
+                try $0.unlink(path)
+            } _: {
+                try await mount.unlink(path)
+            }
+        case .removeDirectory(let path):
+            try await expect {
+                try $0.removeDirectory(path)
+            } _: {
+                try await mount.removeDirectory(path)
+            }
+        case .rename(let old, let new, let mustBeNew):
+            try await expect {
+                try $0.rename(old, to: new, mustBeNew: mustBeNew)
+            } _: {
+                try await mount.rename(old, to: new, mustBeNew: mustBeNew)
+            }
+        case .drain:
+            if dice != nil { await mount.drain() }
+            mount.store.setFaults(FaultPlan())
+            try await drain()
+            try compareBucket()
+        case .expire: mount.expire()
+        case .remount:
+            try await closeAll()
+            try await mount.remount()
+        case .kill:
+            slots = [:]
+            try await mount.kill()
+        case .writeRemotely(let path, let count, let fill):
+            try await changeRemotely(path) {
+                guard model.takesRemotely(path) else { return }
+                let bytes = RandomCall.bytes(count: count, fill: fill)
+                mount.store.write(bytes, at: path)
+                model.writeRemotely(path, bytes, mode: 0o644)
+            }
+        case .removeRemotely(let path):
+            try await changeRemotely(path) {
+                guard let entry = model.entries[path], !entry.isDirectory else { return }
+                mount.store.remove(at: path)
+                model.entries[path] = nil
+                // Directories that had nothing but this are gone with it.
+                var above = ModelTree.parent(of: path)
+                while !above.isEmpty, mount.store.keys(under: above + "/").isEmpty {
+                    model.entries[above] = nil
+                    above = ModelTree.parent(of: above)
+                }
+            }
+        }
+    }
+
+    /// Another client changes what nobody here has open or pending; seen once the mount's knowledge has expired.
+    private func changeRemotely(_ path: String, _ change: () -> Void) async throws {
+        if let file = model.entries[path]?.file, slots.values.contains(where: { $0.model === file }) { return }
+        mount.store.setFaults(FaultPlan())
+        try await drain()
+        change()
+        mount.expire()
+    }
+
+    private func drain() async throws {
+        let left = await mount.drain()
+        guard left.isEmpty else { throw Difference("not drained: \(left)") }
+        // The uploader is a few steps from telling the filesystem.
+        while mount.area.files.contains(where: { $0.publishedVersion == nil }) { await Task.yield() }
+    }
+
+    private func closeAll() async throws {
+        for slot in slots.keys.sorted() { try await step(.close(slot: slot)) }
+    }
+
+    // MARK: Comparing
+
+    func compareTree() async throws {
+        try await compareDirectory("")
+        for (slot, open) in slots {
+            let bytes = try await mount.readAll(open.file)
+            if bytes != open.model.bytes {
+                throw Difference("slot \(slot) reads \(Self.difference(bytes, open.model.bytes))")
+            }
+        }
+    }
+
+    private func compareDirectory(_ path: String) async throws {
+        let found = try await mount.list(path)
+        let wanted = model.children(of: path)
+        guard found.map(\.name) == wanted else {
+            throw Difference("'\(path)' lists \(found.map(\.name)), not \(wanted)")
+        }
+        for entry in found {
+            let inner = path.isEmpty ? entry.name : path + "/" + entry.name
+            let status: FileStatus
+            do { status = try await mount.status(inner) } catch { throw Difference("stat '\(inner)': \(error)") }
+            try await compare(inner, entry.kind, status)
+        }
+    }
+
+    private func compare(_ path: String, _ listedKind: FileKind, _ status: FileStatus) async throws {
+        let mode = status.attributes.permissions
+        switch model.entries[path]! {
+        case .directory(let wanted):
+            guard status.kind == .directory, listedKind == .directory, wanted == nil || wanted == mode else {
+                throw Difference("'\(path)' is \(status), not a directory of mode \(String(wanted ?? 0, radix: 8))")
+            }
+            try await compareDirectory(path)
+        case .symlink(let target):
+            let found = try await mount.readSymlink(path)
+            guard status.kind == .symlink, found == target, listedKind != .directory else {
+                throw Difference("'\(path)' is \(status) to '\(found)', not a symlink to '\(target)'")
+            }
+        case .file(let file):
+            guard status.kind == .file, listedKind == .file else {
+                throw Difference("'\(path)' is \(status), not a file")
+            }
+            guard status.byteCount == file.bytes.count else {
+                throw Difference("'\(path)' has \(status.byteCount) bytes, not \(file.bytes.count)")
+            }
+            guard mode == file.mode else {
+                throw Difference("'\(path)' has mode \(String(mode, radix: 8)), not \(String(file.mode, radix: 8))")
+            }
+            if let modified = file.modified, status.attributes.modified != modified {
+                throw Difference("'\(path)' was modified \(status.attributes.modified), not \(modified)")
+            }
+            let bytes: [UInt8]
+            do { bytes = try await mount.read(path) } catch { throw Difference("reading '\(path)': \(error)") }
+            if bytes != file.bytes { throw Difference("'\(path)' reads \(Self.difference(bytes, file.bytes))") }
+        }
+    }
+
+    static func difference(_ found: [UInt8], _ wanted: [UInt8]) -> String {
+        let position = zip(found, wanted).enumerated().first { $1.0 != $1.1 }?.offset ?? min(found.count, wanted.count)
+        let (have, want) = (found.dropFirst(position).first, wanted.dropFirst(position).first)
+        return "\(found.count) bytes for \(wanted.count), other from \(position): \(have as Any) for \(want as Any)"
+    }
+
+    /// What fsync has acknowledged is in the bucket, if the file has a name still.
+    private func compareStored(_ file: ModelTree.File) throws {
+        guard let path = model.entries.first(where: { $0.value.file === file })?.key else { return }
+        guard mount.store.bytes(at: path) == file.bytes else {
+            throw Difference("fsync of '\(path)' stored something else")
+        }
+    }
+
+    /// The bucket holds the model, and nothing else.
+    func compareBucket() throws {
+        var keys = Set(mount.store.keys())
+        for (path, entry) in model.entries {
+            switch entry {
+            case .directory(let mode):
+                guard !mount.store.keys(under: path + "/").isEmpty else { throw Difference("no key under '\(path)/'") }
+                if keys.remove(path + "/") != nil, let mode {
+                    guard storedMode(path + "/") == mode else { throw Difference("mode of '\(path)/' in the bucket") }
+                }
+            case .symlink(let target):
+                guard let info = mount.store.info(at: path), info.version.byteCount == 0,
+                    AttributeCodec.symlinkTarget(of: info.properties.metadata) == target
+                else { throw Difference("no symlink '\(path)' in the bucket") }
+                keys.remove(path)
+            case .file(let file):
+                guard let bytes = mount.store.bytes(at: path) else { throw Difference("no '\(path)' in the bucket") }
+                if bytes != file.bytes {
+                    throw Difference("'\(path)' in the bucket: \(Self.difference(bytes, file.bytes))")
+                }
+                guard storedMode(path) == file.mode else { throw Difference("mode of '\(path)' in the bucket") }
+                keys.remove(path)
+            }
+        }
+        guard keys.isEmpty else { throw Difference("in the bucket besides: \(keys.sorted())") }
+        guard mount.store.openUploads.isEmpty else { throw Difference("multipart uploads are left open") }
+    }
+
+    private func storedMode(_ key: String) -> UInt32? {
+        guard let info = mount.store.info(at: key) else { return nil }
+        return mount.fileSystem.codec.attributes(
+            of: info.properties.metadata, kind: key.hasSuffix("/") ? .directory : .file,
+            lastModified: info.lastModified
+        ).permissions
+    }
+
+    /// Closed and drained, the bucket is the model, nothing is left in memory or on disk, and a new mount shows it all.
+    func finish() async throws {
+        try await closeAll()
+        try await drain()
+        try compareBucket()
+        try await mount.expectNothingKept()
+        try await mount.remount()
+        try await compareTree()
+    }
+}

@@ -1,0 +1,139 @@
+// A filesystem over a store in memory, with a state directory that outlives it.
+
+import Base
+import BlockCache
+import FoundationEssentials
+import Glibc
+import Logging
+import MemoryStore
+import ObjectModel
+import ObjectStore
+import Staging
+
+@testable import FileSystem
+
+/// One mount of a bucket, driven as the kernel would drive it (see `Mount+Calls.swift`). `remount` and `kill` end the
+/// filesystem and begin another one on the same store and state directory.
+///
+/// SAFETY: `@unchecked Sendable`: a test replaces the filesystem only while nothing else uses the mount.
+final class Mount: @unchecked Sendable {
+    let store: MemoryStore
+    let time: TickingTime
+    private(set) var directory: String
+    private let configure: (inout FileSystemConfiguration) -> Void
+    private let stagingLimitBytes: Int?
+    private let bucketIdentity: String
+
+    private(set) var line: CuttableStore
+    private(set) var cache: BlockCache
+    private(set) var area: StagingArea
+    private(set) var queue: UploadQueue
+    private(set) var fileSystem: FileSystem
+    /// What the last start found of other buckets.
+    private(set) var leftovers: [StagingLeftover] = []
+    private let ownsDirectory: Bool
+
+    static let blockBytes = 4096
+
+    /// - Parameter directory: a state directory to share with another mount; nil makes one.
+    init(
+        store: MemoryStore = MemoryStore(), time: TickingTime = TickingTime(), directory: String? = nil,
+        stagingLimitBytes: Int? = nil, bucketIdentity: String = "memory bucket",
+        _ configure: @escaping (inout FileSystemConfiguration) -> Void = { _ in }
+    ) throws {
+        self.store = store
+        self.time = time
+        self.directory = directory ?? Self.newPath()
+        ownsDirectory = directory == nil
+        self.configure = configure
+        self.stagingLimitBytes = stagingLimitBytes
+        self.bucketIdentity = bucketIdentity
+        try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
+        (line, cache, area, queue, fileSystem) = try Self.start(
+            store, time, self.directory, stagingLimitBytes, bucketIdentity, configure)
+        leftovers = fileSystem.recover()
+    }
+
+    deinit {
+        if ownsDirectory { try? FileManager.default.removeItem(atPath: directory) }
+    }
+
+    static func newPath() -> String {
+        FileManager.default.temporaryDirectory.path
+            + "/pail-files-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+    }
+
+    private static func start(
+        _ store: MemoryStore, _ time: TickingTime, _ directory: String, _ limitBytes: Int?, _ bucketIdentity: String,
+        _ configure: (inout FileSystemConfiguration) -> Void
+    ) throws -> (CuttableStore, BlockCache, StagingArea, UploadQueue, FileSystem) {
+        let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+        let line = CuttableStore(store)
+        let pool = BufferPool(limitBytes: 1024 * blockBytes, bufferBytes: blockBytes)
+        let cache = BlockCache(store: line, pool: pool)
+        let area = try StagingArea(
+            stateDirectory: directory, bucketIdentity: bucketIdentity, limitBytes: limitBytes)
+        var uploads = UploadQueue.Configuration()
+        uploads.propertiesLingerNanoseconds = 0
+        // The queue waits in real time: a pause that the simulated clock skips would be a loop.
+        uploads.retryNanoseconds = 1_000_000
+        uploads.retryNanosecondsMax = 5_000_000
+        let queue = UploadQueue(
+            store: line, area: area, configuration: uploads, time: SystemTime(), log: silent
+        ) { version, range throws(StoreError) in try await cache.read(version, range: range).array }
+        var configuration = FileSystemConfiguration()
+        configuration.uid = 1000
+        configuration.gid = 1000
+        configure(&configuration)
+        let fileSystem = FileSystem(
+            store: line, cache: cache, area: area, queue: queue, configuration: configuration, time: time, log: silent)
+        return (line, cache, area, queue, fileSystem)
+    }
+
+    private func startAgain() throws {
+        (line, cache, area, queue, fileSystem) = try Self.start(
+            store, time, directory, stagingLimitBytes, bucketIdentity, configure)
+        leftovers = fileSystem.recover()
+    }
+
+    /// Ends the mount in good order, pending data or not, and mounts again.
+    func remount() async throws {
+        await fileSystem.shutDown()
+        try startAgain()
+    }
+
+    /// As kill -9 and a new mount: requests under way lose their answers, nothing is finished, and of the state
+    /// directory there is what was in it at that instant.
+    func kill() async throws {
+        line.cut()
+        // What a process leaves behind ends with it; here its tasks must be ended. They change nothing any more.
+        for file in area.files { await queue.settle(file) }
+        while line.inFlightCount > 0 { await Task.yield() }
+        var image = Self.newPath()
+        // A file that was published just before is being removed, maybe: then the instant is a little later.
+        while (try? FileManager.default.copyItem(atPath: directory, toPath: image)) == nil {
+            try? FileManager.default.removeItem(atPath: image)
+            image = Self.newPath()
+        }
+        await fileSystem.shutDown()
+        try FileManager.default.removeItem(atPath: directory)
+        directory = image
+        try startAgain()
+    }
+
+    /// Lets everything that is believed of the store expire.
+    func expire() {
+        time.advance(seconds: 61)
+    }
+
+    /// Brings everything to the store; returns what could not be brought.
+    @discardableResult
+    func drain() async -> [PendingUpload] {
+        await fileSystem.drain { _ in }
+    }
+
+    /// Returns when no request is under way any more that this mount has made.
+    func settle() async {
+        while line.inFlightCount > 0 { await Task.yield() }
+    }
+}

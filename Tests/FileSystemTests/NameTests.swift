@@ -1,0 +1,149 @@
+// Directories that exist by implication, and names that no path can spell.
+
+import Base
+import MemoryStore
+import ObjectModel
+import Testing
+
+@testable import FileSystem
+
+@Suite(.timeLimit(.minutes(5)))
+struct NameTests {
+    /// Removing or renaming the last entry of an implicit directory leaves the directory.
+    @Test(arguments: ["unlink", "rename", "rmdir"])
+    func theLastChildKeepsTheDirectory(how: String) async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: how == "rmdir" ? "d/last/" : "d/last")
+        switch how {
+        case "unlink": try await mount.unlink("d/last")
+        case "rename": try await mount.rename("d/last", to: "elsewhere")
+        default: try await mount.removeDirectory("d/last")
+        }
+        #expect(try await mount.names("d").isEmpty)
+        mount.expire()
+        #expect(try await mount.names("d").isEmpty)
+        try await mount.remount()
+        #expect(try await mount.status("d").kind == .directory)
+    }
+
+    /// `a` beside `a/b`: the directory has the name, the object another one.
+    @Test func fileBesideDirectory() async throws {
+        let mount = try Mount()
+        mount.store.write("object", at: "a")
+        mount.store.write("inside", at: "a/b")
+        #expect(try await mount.names("") == ["%pail-file-a", "a"])
+        #expect(try await mount.text("%pail-file-a") == "object")
+        #expect(try await mount.text("a/b") == "inside")
+        try await mount.write("%pail-file-a", "changed")
+        await mount.drain()
+        #expect(mount.store.text(at: "a") == "changed")
+        try await mount.unlink("%pail-file-a")
+        #expect(mount.store.keys() == ["a/b"])
+    }
+
+    @Test(arguments: ["x//y", "x/./y", "x/../y", "/y", "./y", "x/%pail-dot/y", "%pail-file-q/y", "x//"])
+    func keysThatNoPathCanSpell(key: String) async throws {
+        let mount = try Mount()
+        mount.store.write("content", at: key)
+        var path = ""
+        var isFile = false
+        while !isFile {
+            let entries = try await mount.list(path)
+            #expect(entries.count <= 1)
+            guard let entry = entries.first else { break }
+            path += (path.isEmpty ? "" : "/") + entry.name
+            isFile = entry.kind == .file
+        }
+        if key.hasSuffix("/") {
+            #expect(try await mount.status(path).kind == .directory)
+            return
+        }
+        #expect(try await mount.text(path) == "content", "\(key) as \(path)")
+        try await mount.write(path, "changed")
+        await mount.drain()
+        #expect(mount.store.text(at: key) == "changed")
+        try await mount.unlink(path)
+        #expect(mount.store.text(at: key) == nil)
+    }
+
+    @Test(arguments: [
+        "a", "", ".", "..", "...", "%", "%pail", "%pail-", "%pail-dot", "%pail-dotdot", "%pail-empty", "%pail-file-",
+        "%pail-file-a", "%pail-%pail-", "%pail-%pail-file-a", " ", "ü", "a\nb", "%pail-x",
+    ])
+    func segmentsRoundTrip(segment: String) throws {
+        let name = try #require(NameCodec.name(forSegment: ByteString(segment)))
+        #expect(NameCodec.segment(for: name) == ByteString(segment))
+        #expect(name.string != "." && name.string != ".." && !name.string.isEmpty)
+        if !segment.isEmpty {
+            let beside = try #require(NameCodec.nameBesideDirectory(ByteString(segment)))
+            #expect(NameCodec.segment(for: beside) == ByteString(segment))
+        }
+    }
+
+    @Test func namesOfDifferentSegmentsDiffer() {
+        let segments = ["", ".", "..", "%pail-empty", "%pail-dot", "%pail-file-a", "a", "%pail-%pail-dot"]
+        let names = Set(segments.compactMap { NameCodec.name(forSegment: ByteString($0))?.string })
+        #expect(names.count == segments.count)
+    }
+
+    @Test(arguments: ["", ".", "..", "a/b", "a\0b"])
+    func notNames(text: String) {
+        #expect(FileName(text) == nil)
+    }
+
+    @Test func longNames() async throws {
+        let mount = try Mount()
+        let longest = String(repeating: "n", count: 255)
+        try await mount.write(longest, "x")
+        #expect(try await mount.names("") == [longest])
+        #expect(await failure { _ = try await mount.status(longest + "n") } == .nameTooLong)
+        mount.store.write("", at: longest + "nn")
+        mount.expire()
+        #expect(try await mount.names("") == [longest], "what cannot be named is not listed")
+    }
+
+    /// NFC and NFD spellings are two files.
+    @Test func namesAreBytes() async throws {
+        let mount = try Mount()
+        try await mount.write("\u{e9}", "composed")
+        try await mount.write("e\u{301}", "decomposed")
+        await mount.drain()
+        #expect(try await mount.text("\u{e9}") == "composed")
+        #expect(try await mount.text("e\u{301}") == "decomposed")
+        #expect(mount.store.keys().count == 2)
+    }
+
+    @Test func foldersOfTheHadoopFamily() async throws {
+        let mount = try Mount()
+        mount.store.write("", at: "d_$folder$")
+        #expect(try await mount.names("") == ["d"])
+        #expect(try await mount.status("d").kind == .directory)
+        #expect(try await mount.names("d").isEmpty)
+        try await mount.removeDirectory("d")
+        #expect(mount.store.keys().isEmpty)
+        #expect(try await mount.names("").isEmpty)
+    }
+
+    @Test func aPrefixIsAllThereIs() async throws {
+        let mount = try Mount { $0.prefix = "in/side/" }
+        mount.store.write("no", at: "in/other")
+        mount.store.write("yes", at: "in/side/f")
+        #expect(try await mount.names("") == ["f"])
+        try await mount.write("g", "new")
+        try await mount.makeDirectory("d")
+        try await mount.rename("d", to: "e")
+        await mount.drain()
+        #expect(mount.store.keys() == ["in/other", "in/side/e/", "in/side/f", "in/side/g"])
+    }
+
+    /// Nothing is left in memory of what the kernel has forgotten.
+    @Test func forgottenNodesAreDropped() async throws {
+        let mount = try Mount()
+        for index in 0..<50 { mount.store.write("x", at: "a/b\(index % 5)/f\(index)") }
+        for directory in try await mount.names("a") {
+            for name in try await mount.names("a/" + directory) { _ = try await mount.text("a/\(directory)/\(name)") }
+        }
+        await mount.settle()
+        try await mount.expectNothingKept()
+    }
+}

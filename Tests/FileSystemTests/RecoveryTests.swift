@@ -1,0 +1,118 @@
+// What a killed mount leaves, and what the next one makes of it.
+
+import Base
+import MemoryStore
+import ObjectStore
+import Staging
+import Testing
+
+@testable import FileSystem
+
+@Suite(.timeLimit(.minutes(5)))
+struct RecoveryTests {
+    private let refusing = FaultPlan().adding(.accessDenied, on: .putObject, when: .always)
+
+    /// Pending content is there at once, without a request that the store would have to answer, and is uploaded.
+    @Test func pendingFilesAreSeenAtOnceAndUploaded() async throws {
+        let mount = try Mount()
+        try await mount.makeDirectory("d")
+        mount.store.write(pattern(20_000), at: "changed")
+        try await mount.prove()
+        mount.store.setFaults(refusing)
+        try await mount.write("d/new", pattern(9000))
+        let open = try await mount.open("changed", write: true)
+        try await mount.write(open, [1, 2, 3], at: 10_000)
+        try await mount.kill()
+        #expect(try await mount.names("d") == ["new"])
+        #expect(try await mount.read("d/new") == pattern(9000))
+        var changed = pattern(20_000)
+        changed.replaceSubrange(10_000..<10_003, with: [1, 2, 3])
+        #expect(try await mount.read("changed") == changed)
+        #expect(mount.fileSystem.pendingUploads.map(\.path).sorted() == ["/changed", "/d/new"])
+        mount.store.setFaults(FaultPlan())
+        await mount.drain()
+        #expect(mount.store.bytes(at: "d/new") == pattern(9000))
+        #expect(mount.store.bytes(at: "changed") == changed)
+        try await mount.expectNothingKept()
+    }
+
+    /// A directory that is only implied by data that waits is there, also when the store is asked for it.
+    @Test func regression_directoriesAbovePendingFiles() async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "a/b/other")
+        try await mount.prove()
+        mount.store.setFaults(refusing)
+        try await mount.write("a/b/new", "pending")
+        mount.store.remove(at: "a/b/other")
+        try await mount.kill()
+        #expect(try await mount.text("a/b/new") == "pending")
+        mount.expire()
+        #expect(try await mount.text("a/b/new") == "pending")
+        #expect(try await mount.names("a/b") == ["new"])
+        #expect(await failure { try await mount.removeDirectory("a/b") } == .notEmpty)
+        mount.store.setFaults(FaultPlan())
+        await mount.drain()
+        #expect(mount.store.keys() == ["a/b/new"])
+    }
+
+    /// Directories that recovery made show their own attributes.
+    @Test func regression_attributesOfDirectoriesAbovePendingFiles() async throws {
+        let mount = try Mount()
+        try await mount.makeDirectory("d", mode: 0o700)
+        try await mount.prove()
+        mount.store.setFaults(refusing)
+        try await mount.write("d/new", "pending")
+        try await mount.kill()
+        _ = try await mount.names("")
+        #expect(try await mount.status("d").attributes.permissions == 0o700)
+    }
+
+    /// Other options, the same bucket: found. Another bucket: reported, not touched.
+    @Test func otherBucketsAreLeftAlone() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.setFaults(refusing)
+        try await mount.write("f", "pending")
+        await mount.fileSystem.shutDown()
+        let other = try Mount(directory: mount.directory, bucketIdentity: "another bucket")
+        #expect(other.leftovers.map(\.bucketIdentity) == ["memory bucket"])
+        #expect(other.leftovers.map(\.fileCount) == [1])
+        #expect(try await other.names("").isEmpty)
+        await other.fileSystem.shutDown()
+        mount.store.setFaults(FaultPlan())
+        let next = try Mount(store: mount.store, directory: mount.directory) { $0.isWriteThrough = true }
+        #expect(try await next.text("f") == "pending")
+        await next.drain()
+        #expect(next.store.text(at: "f") == "pending")
+        await next.fileSystem.shutDown()
+    }
+
+    /// What lies outside of the prefix of the next mount is uploaded all the same.
+    @Test func filesOutsideOfThePrefix() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.setFaults(refusing)
+        try await mount.write("f", "pending")
+        await mount.fileSystem.shutDown()
+        mount.store.setFaults(FaultPlan())
+        let next = try Mount(store: mount.store, directory: mount.directory) { $0.prefix = "below/" }
+        await next.drain()
+        #expect(next.store.text(at: "f") == "pending")
+        #expect(try await next.names("").isEmpty)
+        await next.fileSystem.shutDown()
+    }
+
+    /// Removed before the kill is removed after it.
+    @Test func removedFilesDoNotComeBack() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.setFaults(refusing)
+        try await mount.write("f", "pending")
+        try await mount.unlink("f")
+        mount.store.setFaults(FaultPlan())
+        try await mount.kill()
+        await mount.drain()
+        #expect(try await mount.names("").isEmpty)
+        #expect(mount.store.keys().isEmpty)
+    }
+}

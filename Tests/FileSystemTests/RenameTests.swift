@@ -1,0 +1,259 @@
+// rename(2), the ways in which it is asked for, and the ways in which it fails.
+
+import MemoryStore
+import ObjectStore
+import Testing
+
+@testable import FileSystem
+
+@Suite(.timeLimit(.minutes(5)))
+struct RenameTests {
+    /// Open and pending files below a renamed directory go on under their new names.
+    @Test func directoryWithOpenAndPendingFiles() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        try await mount.makeDirectory("d")
+        mount.store.write(pattern(9000), at: "d/read")
+        mount.store.write(pattern(9000), at: "d/changed")
+        try await mount.write("d/pending", pattern(100))
+        let reader = try await mount.open("d/read")
+        let first = try await mount.read(reader, at: 0, count: 10)
+        let writer = try await mount.open("d/changed", write: true)
+        try await mount.write(writer, [1], at: 0)
+        let new = try await mount.create("d/new")
+        try await mount.write(new, pattern(50), at: 0)
+        try await mount.rename("d", to: "e")
+        #expect(first + (try await mount.read(reader, at: 10, count: 9000)) == pattern(9000))
+        try await mount.write(writer, [2], at: 1)
+        try await mount.write(new, pattern(50), at: 50)
+        try await mount.close(reader)
+        try await mount.close(writer)
+        try await mount.close(new)
+        await mount.drain()
+        #expect(mount.store.keys() == ["e/", "e/changed", "e/new", "e/pending", "e/read"])
+        #expect(mount.store.bytes(at: "e/changed") == [1, 2] + pattern(9000).dropFirst(2))
+        #expect(mount.store.bytes(at: "e/new") == pattern(50) + pattern(50))
+        #expect(try await mount.names("") == ["e"])
+        #expect(try await mount.names("e") == ["changed", "new", "pending", "read"])
+        try await mount.expectNothingKept()
+    }
+
+    /// Whatever request of a directory rename fails, the old tree is whole, and of the new one nothing is left.
+    @Test(arguments: [
+        Fault.refused(.accessDenied), .lostAnswer, .timedOut, .throttled,
+    ])
+    func aFailedDirectoryRenameLeavesTheOldTree(fault: Fault) async throws {
+        for failing in 1...4 {
+            let mount = try Mount()
+            for index in 0..<4 { mount.store.write("\(index)", at: "d/f\(index)") }
+            mount.store.setFaults(FaultPlan().adding(fault, on: .copyObject, when: .nth(failing)))
+            #expect(await failure { try await mount.rename("d", to: "e") } != nil)
+            mount.store.setFaults(FaultPlan())
+            #expect(mount.store.keys() == (0..<4).map { "d/f\($0)" })
+            #expect(try await mount.names("") == ["d"])
+            for index in 0..<4 { #expect(try await mount.text("d/f\(index)") == "\(index)") }
+            try await mount.rename("d", to: "e")
+            #expect(try await mount.names("e") == (0..<4).map { "f\($0)" })
+        }
+    }
+
+    /// When the old keys cannot be removed the new tree stands; nothing is lost, and the error is told.
+    @Test func aDirectoryRenameThatCannotRemoveTheOldTree() async throws {
+        let mount = try Mount()
+        for index in 0..<4 { mount.store.write("\(index)", at: "d/f\(index)") }
+        let open = try await mount.open("d/f1", write: true)
+        try await mount.write(open, [0x39], at: 0)
+        mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObjects, when: .always))
+        #expect(await failure { try await mount.rename("d", to: "e") } == .accessDenied)
+        mount.store.setFaults(FaultPlan())
+        try await mount.close(open)
+        await mount.drain()
+        #expect(try await mount.names("") == ["d", "e"])
+        for index in [0, 2, 3] { #expect(try await mount.text("e/f\(index)") == "\(index)") }
+        #expect(try await mount.text("e/f1") == "9")
+    }
+
+    @Test func aFailedRenameOverAFileKeepsBoth() async throws {
+        for isPending in [false, true] {
+            let mount = try Mount()
+            try await mount.prove()
+            try await mount.write("b", "old")
+            try await mount.write("a", "new")
+            if !isPending { await mount.drain() }
+            mount.store.setFaults(
+                FaultPlan().adding(.accessDenied, on: .copyObject, when: .always)
+                    .adding(.accessDenied, on: .putObject, when: .always))
+            let kind = await failure { try await mount.rename("a", to: "b") }
+            mount.store.setFaults(FaultPlan())
+            await mount.drain()
+            if kind == nil {
+                #expect(try await mount.names("") == ["b"])
+                #expect(mount.store.text(at: "b") == "new")
+            } else {
+                #expect(try await mount.text("b") == "old")
+                #expect(try await mount.text("a") == "new")
+                #expect(mount.store.text(at: "b") == "old")
+            }
+        }
+    }
+
+    /// The source stays when it cannot be removed; both names have the new content then, and neither shows the old.
+    @Test func regression_renameWhoseDeleteFails() async throws {
+        let mount = try Mount()
+        try await mount.write("a", "new")
+        try await mount.write("b", "older")
+        await mount.drain()
+        mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObject, when: .always))
+        #expect(await failure { try await mount.rename("a", to: "b") } == .accessDenied)
+        mount.store.setFaults(FaultPlan())
+        #expect(try await mount.text("a") == "new")
+        #expect(try await mount.text("b") == "new")
+        try await mount.rename("a", to: "b")
+        #expect(mount.store.keys() == ["b"])
+    }
+
+    @Test func mustBeNew() async throws {
+        let mount = try Mount()
+        try await mount.write("a", "a")
+        try await mount.write("b", "b")
+        #expect(await failure { try await mount.rename("a", to: "b", mustBeNew: true) } == .alreadyExists)
+        #expect(await failure { try await mount.rename("a", to: "a", mustBeNew: true) } == .alreadyExists)
+        await mount.drain()
+        // Made by another client, and not known here.
+        mount.store.write("theirs", at: "c")
+        #expect(await failure { _ = try await mount.status("d") } == .notFound)
+        mount.store.write("theirs", at: "d")
+        #expect(await failure { try await mount.rename("a", to: "d", mustBeNew: true) } == .alreadyExists)
+        #expect(mount.store.text(at: "d") == "theirs")
+        try await mount.rename("a", to: "e", mustBeNew: true)
+        #expect(mount.store.keys() == ["b", "c", "d", "e"])
+    }
+
+    /// Refused, with nothing changed: not even an empty directory that would have been replaced.
+    @Test func regression_directoryIntoItself() async throws {
+        let mount = try Mount()
+        try await mount.makeDirectory("a")
+        try await mount.makeDirectory("a/b")
+        #expect(await failure { try await mount.rename("a", to: "a/b") } == .invalidArgument)
+        #expect(await failure { try await mount.rename("a", to: "a/c") } == .invalidArgument)
+        #expect(try await mount.names("a") == ["b"])
+        #expect(mount.store.keys() == ["a/", "a/b/"])
+    }
+
+    /// An empty directory is replaced only once the new one is whole.
+    @Test func regression_failedRenameOverAnEmptyDirectory() async throws {
+        let mount = try Mount()
+        try await mount.makeDirectory("target")
+        mount.store.write("x", at: "source/f")
+        mount.store.setFaults(FaultPlan().adding(.serverFault, on: .copyObject, when: .always))
+        #expect(await failure { try await mount.rename("source", to: "target") } != nil)
+        mount.store.setFaults(FaultPlan())
+        #expect(try await mount.names("") == ["source", "target"])
+        try await mount.rename("source", to: "target")
+        #expect(try await mount.names("") == ["target"])
+        #expect(try await mount.text("target/f") == "x")
+    }
+
+    /// A close() between the removal and the end of an open file must not bring it back.
+    @Test func regression_closeDuringUnlink() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.write("old", at: "f")
+        let file = try await mount.open("f", write: true)
+        try await mount.write(file, Array("new".utf8), at: 0)
+        mount.store.pause(.deleteObject)
+        let unlinking = Task { try await mount.unlink("f") }
+        await mount.store.untilHeld(.deleteObject)
+        try await mount.flush(file)
+        for _ in 0..<20 { await Task.yield() }
+        mount.store.resume(.deleteObject)
+        try await unlinking.value
+        #expect(try await mount.readAll(file) == Array("new".utf8))
+        try await mount.close(file)
+        await mount.drain()
+        await mount.settle()
+        #expect(mount.store.keys().isEmpty)
+        try await mount.expectNothingKept()
+    }
+
+    /// Reads and writes of an unlinked file go on, for clean and for pending ones.
+    @Test(arguments: [false, true])
+    func unlinkedFilesLiveOn(isPending: Bool) async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.write(pattern(50_000), at: "f")
+        let file = try await mount.open("f", write: true)
+        if isPending { try await mount.write(file, [1], at: 49_999) }
+        try await mount.unlink("f")
+        #expect(mount.store.keys().isEmpty)
+        try await mount.write(file, [2], at: 0)
+        var wanted = pattern(50_000)
+        if isPending { wanted[49_999] = 1 }
+        wanted[0] = 2
+        #expect(try await mount.readAll(file) == wanted)
+        #expect(try await mount.status(file).linkCount == 0)
+        try await mount.write("f", "another")
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.text(at: "f") == "another")
+        try await mount.expectNothingKept()
+    }
+
+    /// A replaced file that is open lives on, also when its upload ends during the rename.
+    @Test func regression_replacedWhileItsUploadEnds() async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(9000), at: "f")
+        try await mount.prove()
+        try await mount.write("new", "new")
+        await mount.drain()
+        let reader = try await mount.open("f")
+        mount.store.pause(.putObject)
+        try await mount.append("f", [1])
+        await mount.store.untilHeld(.putObject)
+        let renaming = Task { try await mount.rename("new", to: "f") }
+        for _ in 0..<20 { await Task.yield() }
+        mount.store.resume(.putObject)
+        try await renaming.value
+        #expect(try await mount.readAll(reader) == pattern(9000) + [1])
+        #expect(try await mount.text("f") == "new")
+        try await mount.close(reader)
+        await mount.drain()
+        #expect(mount.store.keys() == ["f"])
+        try await mount.expectNothingKept()
+    }
+
+    /// What is written to an open file while it is renamed goes to the new name only.
+    @Test func regression_writeDuringTheRename() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.write(pattern(9000), at: "f")
+        let file = try await mount.open("f", write: true)
+        mount.store.pause(.copyObject)
+        let renaming = Task { try await mount.rename("f", to: "g") }
+        await mount.store.untilHeld(.copyObject)
+        try await mount.write(file, [1], at: 0)
+        try await mount.flush(file)
+        for _ in 0..<20 { await Task.yield() }
+        mount.store.resume(.copyObject)
+        try await renaming.value
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.keys() == ["g"])
+        #expect(mount.store.bytes(at: "g") == [1] + pattern(9000).dropFirst())
+        try await mount.expectNothingKept()
+    }
+
+    /// The copy was made and its answer lost: the rename goes on, and what it replaces does not come back.
+    @Test func regression_renameWhoseCopyLosesItsAnswer() async throws {
+        let mount = try Mount()
+        try await mount.write("b", "replaced")
+        try await mount.write("a", "kept")
+        await mount.drain()
+        try await mount.append("b", [1])
+        mount.store.setFaults(FaultPlan().adding(.lostAnswer, on: .copyObject, when: .first(1)))
+        try await mount.rename("a", to: "b")
+        await mount.drain()
+        #expect(mount.store.keys() == ["b"])
+        #expect(try await mount.text("b") == "kept")
+    }
+}

@@ -1,0 +1,128 @@
+// What things cost in requests.
+
+import Base
+import MemoryStore
+import ObjectModel
+import Testing
+
+@testable import FileSystem
+
+@Suite(.timeLimit(.minutes(5)))
+struct RequestCountTests {
+    @Test func anUnlistedNameIsOneHeadAndOneListing() async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "file")
+        func absent() async { #expect(await failure { _ = try await mount.status("none") } == .notFound) }
+        let first = try await mount.requests { await absent() }
+        #expect((first[.headObject], first[.listObjects], first.total) == (1, 1, 2))
+        let again = try await mount.requests { await absent() }
+        #expect(again.total == 0, "absence is remembered")
+        let found = try await mount.requests { _ = try await mount.status("file") }
+        #expect((found[.headObject], found[.listObjects], found.total) == (1, 1, 2))
+        mount.expire()
+        let later = try await mount.requests { await absent() }
+        #expect(later.total > 0, "not for ever")
+    }
+
+    /// While somebody holds the node (an open file, a shell in the directory), a second look is free.
+    @Test func aSecondLookIsFree() async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "d/file")
+        try await mount.withNode("d/file") { _ in
+            let again = try await mount.requests { _ = try await mount.status("d/file") }
+            #expect(again.total == 0)
+        }
+    }
+
+    @Test(arguments: [0, 1, 999, 1000, 1001, 2500])
+    func listingIsOneRequestPerThousand(count: Int) async throws {
+        let mount = try Mount { $0.attributePolicy = .adaptive }
+        for index in 0..<count { mount.store.write("", at: "f\(index)") }
+        let counts = try await mount.requests {
+            let found = try await mount.names("").count
+            #expect(found == count)
+        }
+        #expect(counts[.listObjects] == max(1, (count + 999) / 1000))
+        #expect(counts.total == counts[.listObjects], "no HEADs")
+        let again = try await mount.requests { _ = try await mount.names("") }
+        #expect(again.total == 0)
+    }
+
+    @Test func namesOfAFreshListingAreFree() async throws {
+        let mount = try Mount { $0.attributePolicy = .listing }
+        for index in 0..<20 { mount.store.write("x", at: "f\(index)") }
+        mount.store.write("x", at: "sub/x")
+        _ = try await mount.names("")
+        let counts = try await mount.requests {
+            for name in try await mount.names("") { _ = try await mount.status(name) }
+            let absent = await failure { _ = try await mount.status("none") }
+            #expect(absent == .notFound)
+        }
+        #expect(counts.total == 0, "\(counts)")
+    }
+
+    /// `ls -l` of another tool's objects: HEADs for a sample, then none.
+    @Test func foreignObjectsAreSampled() async throws {
+        let mount = try Mount()
+        for index in 100..<300 { mount.store.write("x", at: "f\(index)") }
+        let counts = try await mount.requests {
+            for name in try await mount.names("") { _ = try await mount.status(name) }
+        }
+        #expect(counts[.listObjects] == 1)
+        #expect((64...128).contains(counts[.headObject]), "\(counts)")
+        let again = try await mount.requests {
+            for name in try await mount.names("") { _ = try await mount.status(name) }
+        }
+        #expect(again.total == 0, "\(again)")
+    }
+
+    @Test func readingASmallFileIsOneGet() async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(3000), at: "f")
+        let file = try await mount.open("f")
+        let counts = try await mount.requests {
+            let bytes = try await mount.readAll(file)
+            #expect(bytes == pattern(3000))
+        }
+        #expect((counts[.getObject], counts.total) == (1, 1))
+        let again = try await mount.requests { _ = try await mount.readAll(file) }
+        #expect(again.total == 0)
+        try await mount.close(file)
+    }
+
+    @Test func aNewFileIsOnePut() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        _ = try await mount.names("")
+        let counts = try await mount.requests {
+            try await mount.write("new", pattern(10_000))
+            await mount.drain()
+        }
+        #expect((counts[.putObject], counts.total) == (1, 1), "\(counts)")
+    }
+
+    /// What tar and `cp -p` do: the attributes go with the bytes.
+    @Test func aNewFileWithAttributesIsOnePut() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        _ = try await mount.names("")
+        let counts = try await mount.requests {
+            let file = try await mount.create("new", mode: 0o600)
+            try await mount.write(file, pattern(100), at: 0)
+            try await mount.chmod("new", 0o640)
+            try await mount.setModified("new", .init(seconds: 1_000_000_000, nanoseconds: 5))
+            try await mount.close(file)
+            await mount.drain()
+        }
+        #expect((counts[.putObject], counts.total) == (1, 1), "\(counts)")
+        #expect(mount.store.info(at: "new")?.properties.metadata["mode"] == String(0o100640))
+        #expect(mount.store.info(at: "new")?.properties.metadata["mtime"] == "1000000000.000000005")
+    }
+
+    @Test func aNewDirectoryIsOnePut() async throws {
+        let mount = try Mount()
+        _ = try await mount.names("")
+        let counts = try await mount.requests { try await mount.makeDirectory("d") }
+        #expect((counts[.putObject], counts.total) == (1, 1), "\(counts)")
+    }
+}

@@ -1,0 +1,161 @@
+"""Directories: made, removed, listed while they change, and the errors of misuse."""
+
+import errno
+import os
+import stat
+
+import pytest
+from harness.processes import Forked
+
+
+def test_mkdir_survives_a_remount(mnt, mount):
+    (mnt / "a" / "b" / "c").mkdir(parents=True)
+    mount.remount()
+    assert (mnt / "a" / "b" / "c").is_dir() and os.listdir(mnt / "a" / "b" / "c") == []
+
+
+def test_mkdir_of_an_existing_name(mnt):
+    (mnt / "dir").mkdir()
+    (mnt / "file").touch()
+    for name in ("dir", "file"):
+        with pytest.raises(FileExistsError):
+            os.mkdir(mnt / name)
+
+
+def test_mkdir_has_one_winner(mnt):
+    def race():
+        wins = 0
+        for index in range(20):
+            try:
+                os.mkdir(mnt / f"lock{index}")
+                wins += 1
+            except FileExistsError:
+                pass
+        return wins
+
+    racers = [Forked(race) for _ in range(4)]
+    assert sum(racer.result() for racer in racers) == 20
+
+
+def test_rmdir(mnt, mount):
+    (mnt / "dir").mkdir()
+    os.rmdir(mnt / "dir")
+    assert not (mnt / "dir").exists() and os.listdir(mnt) == []
+    mount.remount()
+    assert os.listdir(mnt) == []
+
+
+def test_rmdir_of_a_full_directory(mnt, bucket):
+    (mnt / "dir").mkdir()
+    (mnt / "dir" / "pending").write_text("just written")
+    bucket.put("implicit/entry", b"x")
+    for name in ("dir", "implicit"):
+        with pytest.raises(OSError) as caught:
+            os.rmdir(mnt / name)
+        assert caught.value.errno == errno.ENOTEMPTY
+    assert (mnt / "dir" / "pending").read_text() == "just written"
+
+
+@pytest.mark.parametrize(("action", "expected"), [
+    (lambda mnt: os.rmdir(mnt / "file"), {errno.ENOTDIR}),
+    (lambda mnt: os.rmdir(mnt / "missing"), {errno.ENOENT}),
+    (lambda mnt: os.unlink(mnt / "dir"), {errno.EISDIR, errno.EPERM}),
+    (lambda mnt: os.unlink(mnt / "missing"), {errno.ENOENT}),
+    (lambda mnt: os.open(mnt / "dir", os.O_WRONLY), {errno.EISDIR}),
+    (lambda mnt: os.open(mnt / "dir", os.O_CREAT | os.O_WRONLY), {errno.EISDIR}),
+    (lambda mnt: os.open(mnt / "file" / "below", os.O_RDONLY), {errno.ENOTDIR}),
+    (lambda mnt: os.open(mnt / "missing" / "new", os.O_CREAT | os.O_WRONLY), {errno.ENOENT}),
+    (lambda mnt: os.open(mnt / "file", os.O_DIRECTORY), {errno.ENOTDIR}),
+    (lambda mnt: os.mkdir(mnt / "missing" / "new"), {errno.ENOENT}),
+    (lambda mnt: os.mkdir(mnt / "file" / "new"), {errno.ENOTDIR}),
+    (lambda mnt: os.listdir(mnt / "file"), {errno.ENOTDIR}),
+    (lambda mnt: os.truncate(mnt / "dir", 0), {errno.EISDIR}),
+    (lambda mnt: os.stat(f"{mnt}/file/"), {errno.ENOTDIR}),
+], ids=["rmdir file", "rmdir missing", "unlink dir", "unlink missing", "write dir", "create dir", "below file",
+        "create in missing", "file as dir", "mkdir in missing", "mkdir in file", "list file", "truncate dir",
+        "file slash"])
+def test_refusals(mnt, action, expected):
+    (mnt / "file").write_text("text")
+    (mnt / "dir").mkdir()
+    with pytest.raises(OSError) as caught:
+        action(mnt)
+    assert caught.value.errno in expected
+    assert sorted(os.listdir(mnt)) == ["dir", "file"]
+
+
+def test_dot_and_dot_dot(mnt):
+    (mnt / "a" / "b").mkdir(parents=True)
+    assert os.path.samefile(mnt / "a" / "b" / "..", mnt / "a") and os.path.samefile(mnt / "a" / ".", mnt / "a")
+    assert stat.S_ISDIR(os.stat(mnt / ".." / "mnt").st_mode)
+
+
+def test_removing_the_last_file_keeps_the_directory(mnt, bucket, mount):
+    bucket.put("implicit/deep/only", b"x")
+    os.unlink(mnt / "implicit" / "deep" / "only")
+    assert os.listdir(mnt / "implicit") == ["deep"] and os.listdir(mnt / "implicit" / "deep") == []
+    mount.remount()
+    assert os.listdir(mnt / "implicit" / "deep") == []
+
+
+def test_moving_the_last_file_keeps_the_directory(mnt, bucket, mount):
+    bucket.put("implicit/only", b"x")
+    os.rename(mnt / "implicit" / "only", mnt / "moved")
+    mount.remount()
+    assert sorted(os.listdir(mnt)) == ["implicit", "moved"] and os.listdir(mnt / "implicit") == []
+
+
+def test_listing_while_entries_come_and_go(mnt):
+    """Entries that are there all the time are in every listing, once."""
+    steady = {f"steady{index}" for index in range(200)}
+    for name in steady:
+        (mnt / name).touch()
+
+    def churn():
+        for turn in range(100):
+            (mnt / f"temporary{turn}").write_text("x")
+            if turn >= 5:
+                os.unlink(mnt / f"temporary{turn - 5}")
+
+    churning = Forked(churn)
+    try:
+        for _ in range(30):
+            names = os.listdir(mnt)
+            assert len(names) == len(set(names)), "a name is listed twice"
+            assert steady <= set(names), f"not listed: {sorted(steady - set(names))[:5]}"
+        churning.result(60)
+    finally:
+        churning.kill()
+
+
+def test_removing_entries_while_listing(mnt):
+    """What rm -r does: unlink what readdir gives, and nothing is skipped."""
+    for index in range(500):
+        (mnt / f"file{index}").touch()
+    with os.scandir(mnt) as entries:
+        for entry in entries:
+            os.unlink(entry.path)
+    assert os.listdir(mnt) == []
+
+
+def test_a_held_directory_can_be_listed_again(mnt):
+    for index in range(50):
+        (mnt / f"file{index}").touch()
+    descriptor = os.open(mnt, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert len(os.listdir(descriptor)) == 50
+        (mnt / "late").touch()
+        assert len(os.listdir(descriptor)) == 51
+    finally:
+        os.close(descriptor)
+
+
+def test_a_removed_directory_in_use(mnt):
+    (mnt / "dir").mkdir()
+    descriptor = os.open(mnt / "dir", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.rmdir(mnt / "dir")
+        with pytest.raises(FileNotFoundError):
+            os.open("new", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+    assert os.listdir(mnt) == []

@@ -1,0 +1,95 @@
+// A staging area in a temporary directory over an in-memory store.
+
+import Base
+import FoundationEssentials
+import Glibc
+import Logging
+import MemoryStore
+import ObjectModel
+import ObjectStore
+
+@testable import Staging
+
+/// Makes a staging area and its queue; removes the directory at the end.
+final class StagingFixture: Sendable {
+    let directory: String
+    let store: MemoryStore
+    let area: StagingArea
+    let queue: UploadQueue
+    let conflicts = Lock<[ObjectKey]>([])
+
+    init(store: MemoryStore = MemoryStore(), directory: String? = nil, limitBytes: Int? = nil) throws {
+        self.store = store
+        self.directory =
+            directory ?? FileManager.default.temporaryDirectory.path
+            + "/pail-staging-\(UInt64.random(in: .min ... .max))"
+        try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
+        area = try StagingArea(stateDirectory: self.directory, bucketIdentity: "memory bucket", limitBytes: limitBytes)
+        var configuration = UploadQueue.Configuration()
+        configuration.partBytes = 64 << 10
+        configuration.propertiesLingerNanoseconds = 0
+        configuration.retryNanoseconds = 10_000_000
+        queue = UploadQueue(
+            store: store, area: area, configuration: configuration, time: SystemTime(),
+            log: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+        ) { version, range throws(StoreError) in
+            let sink = CollectingSink()
+            _ = try await store.get(GetRequest(key: version.key, etag: version.etag, range: range), into: sink)
+            return sink.bytes
+        }
+        queue.observe(
+            published: { _, _ in }, conflicted: { [conflicts] _, _, saved in conflicts.withLock { $0.append(saved) } })
+    }
+
+    /// A second area on the same directory, as the next mount would open it.
+    func successor() throws -> StagingFixture {
+        try StagingFixture(store: store, directory: directory)
+    }
+
+    func removeDirectory() {
+        try? FileManager.default.removeItem(atPath: directory)
+    }
+
+    func newFile(_ key: String, condition: WriteCondition = .ifAbsent) throws -> StagedFile {
+        try area.create(
+            StagedIdentity(
+                key: MemoryStore.objectKey(key), base: nil, baseByteCount: 0, byteCount: 0, condition: condition,
+                properties: ObjectProperties()),
+            isChanged: true)
+    }
+
+    func change(_ key: String) throws -> StagedFile {
+        let info = store.info(at: key)!
+        return try area.create(
+            StagedIdentity(
+                key: info.key, base: info.version, baseByteCount: info.version.byteCount,
+                byteCount: info.version.byteCount, condition: .ifMatch(info.version.etag), properties: info.properties),
+            isChanged: false)
+    }
+}
+
+extension StagedFile {
+    func write(_ bytes: [UInt8], at offset: Int) throws {
+        let count = try bytes.withUnsafeBytes { try write($0, at: offset) }
+        precondition(count == bytes.count)
+    }
+
+    /// The whole file as a reader would see it.
+    func contents(_ fixture: StagingFixture) async throws -> [UInt8] {
+        var result: [UInt8] = []
+        for piece in pieces(ByteRange(0, byteCount)) {
+            switch piece {
+            case .local(let range):
+                var bytes = [UInt8](repeating: 0, count: range.count)
+                try readLocal(into: &bytes, at: range.lowerBound)
+                result += bytes
+            case .base(let version, let range):
+                let sink = CollectingSink()
+                _ = try await fixture.store.get(
+                    GetRequest(key: version.key, etag: version.etag, range: range), into: sink)
+                result += sink.bytes
+            }
+        }
+        return result
+    }
+}

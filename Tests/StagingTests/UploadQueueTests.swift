@@ -1,0 +1,275 @@
+// Uploads: what is published, retried, kept and reported.
+
+import Base
+import FoundationEssentials
+import Glibc
+import MemoryStore
+import ObjectModel
+import ObjectStore
+import Testing
+
+@testable import Staging
+
+@Suite(.timeLimit(.minutes(2)))
+struct UploadQueueTests {
+    private func bytes(_ count: Int, seed: Int = 0) -> [UInt8] {
+        (0..<count).map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 13 &+ seed) }
+    }
+
+    @Test func flushPublishesAndProves() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        #expect(!fixture.queue.isProven)
+        let file = try fixture.newFile("a/b")
+        try file.write(bytes(1000), at: 0)
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.bytes(at: "a/b") == bytes(1000))
+        #expect(fixture.queue.isProven)
+        #expect(!file.needsUpload)
+        #expect(fixture.store.requests[.putObject] == 1)
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.requests[.putObject] == 1, "nothing new, nothing sent")
+    }
+
+    @Test func largeFilesGoInParallelParts() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("large")
+        let content = bytes(20 << 20)
+        try file.write(content, at: 0)
+        fixture.store.pause(.uploadPart)
+        async let flushed: Void = fixture.queue.flush(file)
+        await fixture.store.untilHeld(.uploadPart, count: 3)
+        fixture.store.resume(.uploadPart)
+        try await flushed
+        let isWhole = fixture.store.bytes(at: "large") == content
+        #expect(isWhole)
+        #expect(fixture.store.openUploads.isEmpty)
+    }
+
+    /// A failed upload keeps the data, says so, and succeeds later by itself.
+    @Test func failureIsReportedKeptAndRetried() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("denied")
+        try file.write(bytes(10), at: 0)
+        fixture.store.setFaults(FaultPlan().adding(.accessDenied, on: .putObject, when: .always))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        #expect(!fixture.queue.isProven)
+        #expect(file.needsUpload)
+        #expect(file.failure != nil)
+        fixture.store.setFaults(FaultPlan())
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.bytes(at: "denied") == bytes(10))
+        #expect(file.failure == nil)
+        #expect(fixture.queue.isProven)
+    }
+
+    /// A multipart upload that fails leaves no parts behind.
+    @Test func failedMultipartUploadsAreAborted() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("parts")
+        try file.write(bytes(20 << 20), at: 0)
+        fixture.store.setFaults(FaultPlan().adding(.serverFault, on: .uploadPart, when: .nth(3)))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        await fixture.queue.settle(file)
+        #expect(fixture.store.openUploads.isEmpty)
+        fixture.store.setFaults(FaultPlan())
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.bytes(at: "parts") == bytes(20 << 20))
+    }
+
+    /// demands.md, data-loss fault 3: one byte inside an object that was never read; the rest must stay.
+    @Test(arguments: [100, 1 << 20, 40 << 20])
+    func aChangeInsideKeepsTheRest(byteCount: Int) async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        var content = bytes(byteCount)
+        _ = fixture.store.write(content, at: "object")
+        let file = try fixture.change("object")
+        try file.write([99], at: byteCount / 2)
+        content[byteCount / 2] = 99
+        fixture.store.resetRequests()
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.bytes(at: "object") == content)
+        if byteCount > 16 << 20 {
+            #expect(fixture.store.requests[.uploadPartCopy] > 0)
+            #expect(fixture.store.requests.bytesSent < 20_000_000)
+        }
+    }
+
+    /// Another client was faster: both versions survive, and the flush says so.
+    @Test func theLoserOfAConflictIsKept() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write(bytes(1000), at: "doc.txt")
+        let file = try fixture.change("doc.txt")
+        try file.write([1, 2, 3], at: 0)
+        // The base must be there to be kept whole.
+        try await file.materialise(ByteRange(0, 1000)) { version, range throws(StoreError) in
+            let sink = CollectingSink()
+            _ = try await fixture.store.get(GetRequest(key: version.key, etag: version.etag, range: range), into: sink)
+            return sink.bytes
+        }
+        _ = fixture.store.write("theirs", at: "doc.txt")
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        #expect(fixture.store.text(at: "doc.txt") == "theirs")
+        let saved = try #require(fixture.store.keys(under: "doc.txt.conflict-").first)
+        let ours: [UInt8] = [1, 2, 3] + bytes(1000).dropFirst(3)
+        #expect(fixture.store.bytes(at: saved) == ours)
+        #expect(fixture.conflicts.withLock { $0.map(\.string) } == [saved])
+    }
+
+    /// O_EXCL across machines: of two new files of one name, one stands and the other is kept beside it.
+    @Test func twoNewFilesOfOneName() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("new")
+        try file.write([1], at: 0)
+        _ = fixture.store.write("theirs", at: "new")
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        #expect(fixture.store.text(at: "new") == "theirs")
+        #expect(fixture.store.keys(under: "new.conflict-").count == 1)
+    }
+
+    /// What is published is one state of the file, also when it is written to during the upload.
+    @Test func writesDuringAnUploadNeverMix() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("busy")
+        let size = 18 << 20
+        try file.write([UInt8](repeating: 1, count: size), at: 0)
+        let writer = Task.detached {
+            for round in 2..<8 {
+                // Each round rewrites everything in order, so a mix would show as a step.
+                try file.write([UInt8](repeating: UInt8(round), count: size), at: 0)
+                await Task.yield()
+            }
+        }
+        for _ in 0..<3 {
+            try await fixture.queue.flush(file)
+            let seen = Set(fixture.store.bytes(at: "busy")!)
+            #expect(seen.count == 1, "published a mix of \(seen.sorted())")
+        }
+        try await writer.value
+        try await fixture.queue.flush(file)
+        #expect(Set(fixture.store.bytes(at: "busy")!) == [7])
+    }
+
+    /// A request that publishes is not cut off by `settle`: it could take effect after the DELETE that follows.
+    @Test func settleWaitsForWhatPublishes() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("settled")
+        try file.write(bytes(100), at: 0)
+        fixture.store.pause(.putObject)
+        fixture.queue.submit(file)
+        await fixture.store.untilHeld(.putObject)
+        #expect(file.publicationIsUncertain)
+        async let settled: Void = fixture.queue.settle(file)
+        for _ in 0..<20 { await Task.yield() }
+        fixture.store.resume(.putObject)
+        await settled
+        #expect(!file.publicationIsUncertain)
+        #expect(fixture.store.bytes(at: "settled") == bytes(100))
+        #expect(file.base != nil)
+    }
+
+    /// Parts publish nothing, so `settle` stops them at once.
+    @Test func settleStopsParts() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("stopped")
+        try file.write(bytes(17 << 20), at: 0)
+        fixture.store.pause(.uploadPart)
+        fixture.queue.submit(file)
+        await fixture.store.untilHeld(.uploadPart)
+        await fixture.queue.settle(file)
+        fixture.store.resume(.uploadPart)
+        #expect(!file.publicationIsUncertain)
+        #expect(fixture.store.bytes(at: "stopped") == nil)
+        #expect(fixture.store.openUploads.isEmpty)
+        #expect(file.needsUpload)
+        try await fixture.queue.flush(file)
+        let isWhole = fixture.store.bytes(at: "stopped") == bytes(17 << 20)
+        #expect(isWhole)
+    }
+
+    /// A lost answer leaves the outcome open, and says so.
+    @Test func aLostAnswerIsUncertain() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("lost")
+        try file.write(bytes(100), at: 0)
+        fixture.store.setFaults(FaultPlan().adding(.lostAnswer, on: .putObject, when: .nth(1)))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        #expect(file.publicationIsUncertain)
+    }
+
+    /// A flush that waits when the file is removed comes back.
+    @Test func abandonEndsTheWait() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("gone")
+        try file.write(bytes(100), at: 0)
+        fixture.store.pause(.putObject)
+        async let flushed: Void = fixture.queue.flush(file)
+        await fixture.store.untilHeld(.putObject)
+        file.abandon()
+        try await flushed
+        fixture.store.resume(.putObject)
+        await fixture.queue.settle(file)
+        #expect(!FileManager.default.fileExists(atPath: file.dataPath))
+        #expect(!FileManager.default.fileExists(atPath: file.journalPath))
+    }
+
+    /// A held file is not sent, and is once the hold ends.
+    @Test func heldFilesWait() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("held")
+        try file.write(bytes(100), at: 0)
+        await fixture.queue.hold(file)
+        fixture.queue.submit(file)
+        async let flushed: Void = fixture.queue.flush(file)
+        for _ in 0..<20 { await Task.yield() }
+        #expect(fixture.store.requests[.putObject] == 0)
+        fixture.queue.resume(file)
+        try await flushed
+        #expect(fixture.store.bytes(at: "held") == bytes(100))
+    }
+
+    /// Changes of properties alone are one server-side copy, with no byte sent.
+    @Test func propertiesAloneAreACopy() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write(bytes(5000), at: "p")
+        let file = try fixture.change("p")
+        var properties = file.properties
+        properties.metadata["mode"] = "33279"
+        try file.setProperties(properties)
+        fixture.store.resetRequests()
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.requests[.copyObject] == 1)
+        #expect(fixture.store.requests.bytesSent == 0)
+        #expect(fixture.store.info(at: "p")?.properties.metadata["mode"] == "33279")
+        #expect(fixture.store.bytes(at: "p") == bytes(5000))
+    }
+
+    /// Five hundred files at once arrive all, and not more than the limit at a time.
+    @Test func manyFilesAreBounded() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        var files: [StagedFile] = []
+        for index in 0..<500 {
+            let file = try fixture.newFile("many/\(index)")
+            try file.write(bytes(100, seed: index), at: 0)
+            files.append(file)
+            fixture.queue.submit(file)
+        }
+        for file in files { try await fixture.queue.flush(file) }
+        #expect(fixture.store.keys(under: "many/").count == 500)
+        #expect(fixture.store.requests.inFlightPeak <= 64)
+    }
+}

@@ -1,0 +1,1 @@
+"""The benchmark behind scripts/bench: see `scripts/bench --help` and doc/benchmarks.md."""

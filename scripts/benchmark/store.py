@@ -1,0 +1,226 @@
+"""The other end: the S3 server, the two relays in front of it, the objects, and what plain curl can do with them."""
+
+import concurrent.futures
+import http.client
+import io
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+from botocore.client import Config
+
+from .processes import Daemon, Failed, TimedOut, run, usage
+from .tools import ROOT
+
+FILELOAD = str(ROOT / ".build" / "tools" / "fileload")
+BUCKET = "bench"
+PART_BYTES = 8 << 20
+PARALLEL = 32
+MB = 1 << 20
+BIG_SEED, FIRST_SEED, SMALL_SEED = 1, 1000, 20_000
+
+
+class Relay:
+    """A relay process, and the endpoint of the server behind it."""
+
+    def __init__(self, name: str, target: int, latency_ms: float, rate_mb: float, directory: Path):
+        self.name = name
+        self.description = f"{latency_ms:g} ms to the first byte, {rate_mb:g} MB/s per connection" if latency_ms else "no delay, no limit"
+        program = str(ROOT / ".build" / "tools" / "relay")
+        self.log = directory / f"relay-{name}.log"
+        command = [program, "--target", str(target), "--latency-ms", str(latency_ms), "--rate-mb", str(rate_mb)]
+        self.daemon = Daemon(command, self.log)
+        deadline = time.monotonic() + 5
+        while not (match := re.search(r"listen=(\d+) control=(\d+)", self.log.read_text())):
+            if time.monotonic() > deadline:
+                raise Failed(f"relay: {self.daemon.last_words()}")
+            time.sleep(0.01)
+        self.port, self.control = int(match[1]), int(match[2])
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+
+    def ask(self, what: str) -> dict:
+        connection = http.client.HTTPConnection("127.0.0.1", self.control, timeout=10)
+        connection.request("GET", what)
+        counters = json.loads(connection.getresponse().read())
+        connection.close()
+        return counters
+
+
+class Store:
+    """The bucket of the benchmark, spoken to directly: what is prepared and verified is not counted."""
+
+    def __init__(self, directory: Path, kind: str, sizes: dict[str, int]):
+        self.directory = directory
+        self.sizes = sizes
+        self.kind = kind
+        # RGW in memory: what the server's disk does would be measured otherwise, and on fewer cores.
+        options = ["--memory"] if kind == "rgw" else []
+        line = run([str(ROOT / "scripts" / "s3-server"), "start", str(directory / "server"), "--kind", kind, *options], 180)
+        fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        self.keys = (fields["access_key"], fields["secret_key"])
+        self.endpoint = fields["endpoint"]
+        self.port = int(self.endpoint.rsplit(":", 1)[1])
+        settings = json.loads((directory / "server" / "server.json").read_text())
+        self.pids = [process["pid"] for process in settings["processes"]]
+        self.client = self.make_client(self.endpoint)
+
+    def cpu_seconds(self) -> float:
+        return usage(self.pids).cpu_seconds
+
+    def make_client(self, endpoint: str):
+        return boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.keys[0],
+            aws_secret_access_key=self.keys[1],
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                max_pool_connections=32,
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    # --- objects ---
+
+    def put_many(self, objects: list[tuple[str, bytes]]) -> None:
+        def put(item):
+            self.client.put_object(Bucket=BUCKET, Key=item[0], Body=item[1])
+
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            list(pool.map(put, objects))
+
+    def put_generated(self, key: str, seed: int, size: int) -> None:
+        process = subprocess.Popen([FILELOAD, "generate", str(seed), str(size)], stdout=subprocess.PIPE)
+        self.client.upload_fileobj(process.stdout, BUCKET, key)
+        if process.wait() != 0:
+            raise Failed("fileload generate")
+
+    def prepare(self) -> None:
+        """The objects that the reading workloads share."""
+        sizes = self.sizes
+        self.client.create_bucket(Bucket=BUCKET)
+        self.put_generated("big", BIG_SEED, sizes["big"])
+        for index in range(sizes["first"]):
+            self.put_generated(f"first/f{index:04}", FIRST_SEED + index, 8 * MB)
+        self.put_many([(f"list/entry-{index:05}.dat", b"0123456789") for index in range(sizes["list"])])
+        per_directory = 10
+        names = [f"tree/d{index // per_directory:03}/f{index % per_directory}" for index in range(sizes["tree"])]
+        self.put_many([(name, b"0123456789") for name in names])
+        small = self.directory / "small"
+        small.mkdir()
+        run([FILELOAD, "write-many", str(SMALL_SEED), str(small), str(sizes["small"]), "4096"], 60)
+        self.put_many([(f"small/{path.name}", path.read_bytes()) for path in sorted(small.iterdir())])
+        self.make_source_tree()
+
+    def make_source_tree(self) -> None:
+        """A tar of real source files: packages of Python's own library."""
+        library = Path(json.__file__).parent.parent
+        self.tar = self.directory / "source.tar"
+        self.tar_files: dict[str, int] = {}
+        with tarfile.open(self.tar, "w") as archive:
+            for package in ("asyncio", "concurrent", "email", "http", "importlib", "json", "unittest", "xml")[: self.sizes["tar"]]:
+                for path in sorted((library / package).rglob("*.py")):
+                    if "test" in path.relative_to(library).parts[1:-1]:
+                        continue
+                    name = str(path.relative_to(library))
+                    data = path.read_bytes()
+                    info = tarfile.TarInfo(f"source/{name}")
+                    info.size = len(data)
+                    info.mtime = 1_700_000_000
+                    archive.addfile(info, io.BytesIO(data))
+                    self.tar_files[f"source/{name}"] = zlib.crc32(data)
+
+    def make_prefix(self, prefix: str) -> None:
+        """A directory that every tool sees."""
+        self.client.put_object(Bucket=BUCKET, Key=f"{prefix}/", Body=b"", ContentType="application/x-directory")
+
+    def copy_big(self, key: str) -> None:
+        self.client.copy({"Bucket": BUCKET, "Key": "big"}, BUCKET, key)
+
+    def keys_under(self, prefix: str) -> dict[str, int]:
+        found = {}
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix):
+            for item in page.get("Contents", []):
+                found[item["Key"]] = item["Size"]
+        return found
+
+    def remove_prefix(self, prefix: str) -> None:
+        keys = list(self.keys_under(prefix + "/"))
+        for start in range(0, len(keys), 1000):
+            batch = [{"Key": key} for key in keys[start : start + 1000]]
+            self.client.delete_objects(Bucket=BUCKET, Delete={"Objects": batch, "Quiet": True})
+
+    def verify(self, key: str, seed: int, first_page: int = 0, pages: int | None = None) -> int:
+        """Compares the object, or some pages of it, with what it must hold; the number of bytes compared."""
+        options = {"Range": f"bytes={first_page * 4096}-{(first_page + pages) * 4096 - 1}"} if pages else {}
+        url = self.client.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": key}, ExpiresIn=3600)
+        header = ["-H", f"Range: {options['Range']}"] if options else []
+        curl = subprocess.Popen(["curl", "-sf", *header, url], stdout=subprocess.PIPE)
+        try:
+            count = int(run([FILELOAD, "verify", str(seed), str(first_page)], 300, stdin=curl.stdout))
+        finally:
+            curl.stdout.close()
+            status = curl.wait()
+        if status != 0:
+            raise Failed(f"{key}: not readable from S3 (curl {status})")
+        return count
+
+
+class Curl:
+    """One curl that makes many requests side by side, and the seconds that it takes."""
+
+    def __init__(self, store: Store, relay: Relay, parallel: int = PARALLEL):
+        self.client = store.make_client(relay.endpoint)
+        self.parallel = parallel
+        self.entries: list[str] = []
+        self.then: Curl | None = None  # what can start only after all of these
+        self.after: Callable[[], object] | None = None  # not timed
+
+    def url(self, operation: str, **parameters) -> str:
+        return self.client.generate_presigned_url(operation, Params={"Bucket": BUCKET, **parameters}, ExpiresIn=7200)
+
+    def add(self, url: str, **options: str) -> None:
+        lines = [f'url = "{url}"', 'output = "/dev/null"', 'write-out = "%{http_code}\\n"', "silent"]
+        lines += [f'{name.replace("_", "-")} = "{value}"' for name, value in options.items()]
+        self.entries.append("\n".join(lines))
+
+    def get(self, key: str, first: int | None = None, last: int | None = None) -> None:
+        options = {} if first is None else {"range": f"{first}-{last}"}
+        self.add(self.url("get_object", Key=key), **options)
+
+    def run(self, seconds: float) -> float:
+        parallel = f"parallel\nparallel-immediate\nparallel-max = {self.parallel}\n" if self.parallel > 1 else ""
+        configuration = parallel + "\nnext\n".join(self.entries) + "\n"
+        start = time.perf_counter()
+        try:
+            result = subprocess.run(
+                ["curl", "--config", "-"], input=configuration, capture_output=True, text=True, timeout=seconds
+            )
+        except subprocess.TimeoutExpired:
+            raise TimedOut from None
+        taken = time.perf_counter() - start
+        statuses = result.stdout.split()
+        wrong = [status for status in statuses if status not in ("200", "204", "206")]
+        if result.returncode or wrong or len(statuses) != len(self.entries):
+            raise Failed(f"curl: exit {result.returncode}, {len(statuses)} answers, wrong: {wrong[:3]} {result.stderr[-200:]}")
+        return taken
+
+
+def stop_server(directory: Path) -> None:
+    """Stops the server of a store, also one that was not yet ready."""
+    if (directory / "server" / "server.json").exists():
+        subprocess.run([str(ROOT / "scripts" / "s3-server"), "stop", str(directory / "server")], check=False)
+
+
+def warn(message: str) -> None:
+    print(f"bench: {message}", file=sys.stderr)
