@@ -116,9 +116,8 @@ def test_a_process_waiting_for_a_dead_server_can_be_killed(mount, mnt, bucket):
 def test_a_dead_server_gives_errors_in_bounded_time(mount, mnt, bucket):
     bucket.put("dir/file", b"text")
     with mount.through_relay() as relay:
-        (mnt / "first").write_text("uploaded")
-        mount.flush()
-        os.listdir(mnt)  # a name is new only to who knows all names; without the server nobody could tell
+        # Opened now: without the server nobody could tell that its name is new.
+        pending = os.open(mnt / "pending", os.O_CREAT | os.O_WRONLY)
         relay.set("stop")
 
         def outcome(action):
@@ -130,9 +129,8 @@ def test_a_dead_server_gives_errors_in_bounded_time(mount, mnt, bucket):
             return 0, time.monotonic() - begin
 
         def sync():
-            with open(mnt / "pending", "wb", buffering=0) as file:
-                file.write(b"data")
-                os.fsync(file.fileno())
+            os.write(pending, b"data")
+            os.fsync(pending)
 
         actions = {"stat": lambda: os.stat(mnt / "dir" / "file"), "list": lambda: os.listdir(mnt / "dir"),
                    "read": lambda: (mnt / "dir" / "file").read_text(), "fsync": sync}
@@ -141,6 +139,7 @@ def test_a_dead_server_gives_errors_in_bounded_time(mount, mnt, bucket):
         expected = {errno.ETIMEDOUT, errno.EIO, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EAGAIN}
         assert all(number in expected for number, _ in outcomes.values()), outcomes
         relay.set("none")
+        os.close(pending)
         assert (mnt / "dir" / "file").read_text() == "text"
     assert bucket.get("pending") == b"data"
 
