@@ -1,8 +1,6 @@
 // The one budget of all memory that grows with load. Blocks in flight and cached blocks come from here; at the limit
 // the caller waits or frees something of its own, and nothing is ever refused by ENOMEM.
 
-internal import Glibc
-
 /// Fixed-size page-aligned buffers under one byte limit. Thread-safe.
 ///
 /// Who needs several buffers at once asks for all of them in one call and holds none while it waits: the waiters stand
@@ -51,6 +49,7 @@ public final class BufferPool: Sendable {
 
     // Taken alone: nothing is called while it is held.
     private let state: Lock<State>
+    private let arena: BufferArena
 
     /// - Parameters:
     ///   - limitBytes: the whole budget; at least two buffers are allowed whatever it says.
@@ -59,13 +58,8 @@ public final class BufferPool: Sendable {
         precondition(bufferBytes > 0 && bufferBytes % 4096 == 0, "buffer size must be a multiple of the page size")
         self.bufferBytes = bufferBytes
         bufferCountMax = max(2, limitBytes / bufferBytes)
+        arena = BufferArena(bufferBytes: bufferBytes, bufferCountMax: bufferCountMax)
         state = Lock(State())
-    }
-
-    deinit {
-        state.withLock { state in
-            for buffer in state.free { free(buffer.address) }
-        }
     }
 
     /// Buffers leased now, cached blocks included.
@@ -136,7 +130,7 @@ public final class BufferPool: Sendable {
             return taken
         }
         guard var taken else { return nil }
-        while taken.count < count { taken.append(allocate()) }
+        while taken.count < count { taken.append(Buffer(address: arena.next())) }
         return taken
     }
 
@@ -187,7 +181,7 @@ public final class BufferPool: Sendable {
     private func takeOne(_ state: inout State) -> Buffer? {
         guard state.leasedCount < bufferCountMax else { return nil }
         state.leasedCount += 1
-        return state.free.popLast() ?? allocate()
+        return state.free.popLast() ?? Buffer(address: arena.next())
     }
 
     fileprivate func giveBack(_ buffer: Buffer) {
@@ -197,13 +191,6 @@ public final class BufferPool: Sendable {
             return state.firstWaiter < state.waiters.count
         }
         if someoneWaits { serveWaiters() }
-    }
-
-    private func allocate() -> Buffer {
-        var pointer: UnsafeMutableRawPointer?
-        let code = posix_memalign(&pointer, 4096, bufferBytes)
-        precondition(code == 0, "out of memory allocating a buffer inside the memory budget")
-        return Buffer(address: pointer!)
     }
 }
 

@@ -183,6 +183,9 @@ extension BlockCache {
             let waiters = entry.waiters
             entry.waiters = []
             state.queue.insert(entry)
+            // Who waits for all of it reads it now.
+            state.noteIfSpent(entry, block)
+            state.evictSpent(&released)
             state.dropIfRetired(fetch.file, &released)
             let answered = waiters.filter { $0.read.take(block, at: $0.position) }.map(\.read)
             for read in answered { state.leave(read.file, &released) }

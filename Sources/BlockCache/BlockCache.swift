@@ -60,9 +60,11 @@ public final class BlockCache: Sendable {
     ) -> ReadAnswer {
         precondition(range.upperBound <= stream.version.byteCount, "a read lies inside the object")
         let attachment = stream.attachment(in: self)
+        var released: [Block] = []
         let (hit, isMissing, room): (ReadSlices?, Bool, ReadAhead.Room) = state.withLock { state in
             let room = state.room(attachment.window)
             if let slices = state.hit(attachment.file, range) {
+                state.evictSpent(&released)
                 state.statistics.hits += 1
                 state.statistics.bytesServed += slices.byteCount
                 return (slices, false, room)

@@ -10,6 +10,10 @@ public struct BlockCacheConfiguration: Sendable, Equatable {
     public var windowBytesMax = 128 << 20
     /// The share of the memory budget that may hold what was fetched ahead and not read yet, of all streams together.
     public var readAheadShare = 0.5
+    /// The share of the memory budget that may hold blocks which one pass has read from end to end. What is beyond is
+    /// given up at once, the oldest first: the kernel's page cache holds those bytes too, and fetching into memory that
+    /// was just used costs less than into fresh pages. 1 keeps all.
+    public var spentShare = 0.125
 
     public init() {}
 }

@@ -43,7 +43,9 @@ struct CacheState {
         self.blockBytes = blockBytes
         aheadCountMax = Int(Double(blockCountMax) * configuration.readAheadShare)
         aheadRequestCountMax = max(1, configuration.requestCountMax - configuration.requestCountMax / 8)
-        queue = EvictionQueue(blockCountMax: blockCountMax)
+        queue = EvictionQueue(
+            blockCountMax: blockCountMax,
+            spentCountMax: Int(Double(blockCountMax) * min(max(configuration.spentShare, 0), 1)))
     }
 
     // MARK: Hits
@@ -77,6 +79,10 @@ struct CacheState {
     mutating func use(_ entry: BlockEntry, _ part: ByteRange) {
         if part.lowerBound < entry.servedEnd { entry.isReused = true }
         entry.servedEnd = max(entry.servedEnd, part.upperBound)
+        if part.lowerBound == entry.passBytes {
+            entry.passBytes = part.upperBound
+            if let block = entry.block { noteIfSpent(entry, block) }
+        }
         if entry.window != nil { release(entry) }
     }
 
@@ -187,11 +193,25 @@ struct CacheState {
     mutating func evict(_ count: Int, _ released: inout [Block]) {
         for _ in 0..<count {
             guard let entry = queue.next() else { return }
-            let file = entry.file!
-            remove(entry, &released)
-            statistics.evictions += 1
-            forgetIfUnused(file)
+            evict(entry, &released)
         }
+    }
+
+    private mutating func evict(_ entry: BlockEntry, _ released: inout [Block]) {
+        let file = entry.file!
+        remove(entry, &released)
+        statistics.evictions += 1
+        forgetIfUnused(file)
+    }
+
+    /// Has a block that one pass has read from end to end leave before others.
+    mutating func noteIfSpent(_ entry: BlockEntry, _ block: Block) {
+        if entry.passBytes == block.byteCount, !entry.isReused { queue.noteSpent(entry) }
+    }
+
+    /// Gives up the spent blocks beyond their share.
+    mutating func evictSpent(_ released: inout [Block]) {
+        while let entry = queue.nextSpent() { evict(entry, &released) }
     }
 
     /// The blocks of the range that are neither in memory nor under way.

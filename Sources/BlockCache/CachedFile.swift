@@ -42,6 +42,8 @@ final class BlockEntry: @unchecked Sendable {
     /// The end of what was read of it in the present pass; a read that begins before is a second use. So the pieces of
     /// one sequential pass do not look like reuse.
     var servedEnd = 0
+    /// How much of it was read in a row from its first byte on.
+    var passBytes = 0
     /// Used again since eviction last looked.
     var isReused = false
     /// Whether it stands in the long queue of eviction.

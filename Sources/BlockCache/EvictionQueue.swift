@@ -18,13 +18,19 @@ struct EvictionQueue {
     /// Entries that were removed from the index stay in the queues until they come to the front.
     private var probation: Deque<BlockEntry> = []
     private var main: Deque<BlockEntry> = []
+    /// Entries of `probation` that one pass has read from end to end, in that order.
+    private var spent: Deque<BlockEntry> = []
     private var ghostOrder: Deque<Ghost> = []
     private var ghosts: Set<Ghost> = []
     private let blockCountMax: Int
+    private let spentCountMax: Int
 
-    /// - Parameter blockCountMax: how many blocks the memory can hold.
-    init(blockCountMax: Int) {
+    /// - Parameters:
+    ///   - blockCountMax: how many blocks the memory can hold.
+    ///   - spentCountMax: how many of them may be spent ones.
+    init(blockCountMax: Int, spentCountMax: Int) {
         self.blockCountMax = blockCountMax
+        self.spentCountMax = spentCountMax
     }
 
     /// Adds a block that has just come to memory.
@@ -39,10 +45,27 @@ struct EvictionQueue {
         if entry.isProven { main.append(entry) } else { probation.append(entry) }
     }
 
+    /// Notes that a block in memory was read from end to end, once.
+    mutating func noteSpent(_ entry: BlockEntry) {
+        if !entry.isProven { spent.append(entry) }
+    }
+
+    /// The next of the spent entries beyond their share, to be evicted; nil when there is none. It stays in `probation`,
+    /// dead. One that was used again since is not spent any more.
+    mutating func nextSpent() -> BlockEntry? {
+        while spent.count > spentCountMax, let entry = spent.popFirst() {
+            guard entry.block != nil, !entry.isReused, !entry.isProven else { continue }
+            remember(entry)
+            return entry
+        }
+        return nil
+    }
+
     /// Keeps the queues short when blocks leave by other ways than eviction.
     private mutating func dropDeadEntries() {
         probation.removeAll { $0.block == nil }
         main.removeAll { $0.block == nil }
+        spent.removeAll { $0.block == nil }
     }
 
     /// Takes the next entry to evict out of the queues; nil when there is none.

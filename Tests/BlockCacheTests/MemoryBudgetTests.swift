@@ -144,8 +144,42 @@ struct MemoryBudgetTests {
         #expect(fixture.ranges.count <= 100, "\(fixture.ranges.count) requests for 499 blocks")
     }
 
+    @Test func whatOnePassHasReadWholeGivesItsMemoryBack() async throws {
+        let fixture = Fixture(blockCount: 80)
+        let version = fixture.write(60 * blockBytes)
+        let bytes = Fixture.bytes(60 * blockBytes)
+        for index in 0..<60 {
+            let range = ByteRange(offset: index * blockBytes, count: blockBytes)
+            try await fixture.expectRead(ReadStream(version: version, readsAhead: false), range, of: bytes)
+        }
+        #expect(fixture.cache.statistics.blocks == 10)
+        // In pieces, and waiting for them: the same.
+        let other = fixture.write(60 * blockBytes, at: "other")
+        let stream = ReadStream(version: other)
+        for offset in stride(from: 0, to: 60 * blockBytes, by: blockBytes / 4) {
+            try await fixture.expectRead(stream, ByteRange(offset: offset, count: blockBytes / 4), of: bytes)
+        }
+        #expect(fixture.cache.statistics.blocks == 10)
+    }
+
+    @Test func whatIsReadInPartOrAgainKeepsItsMemory() async throws {
+        let fixture = Fixture(blockCount: 80)
+        let version = fixture.write(60 * blockBytes)
+        for index in 0..<30 {
+            for _ in 0..<2 {
+                let range = ByteRange(offset: index * blockBytes, count: blockBytes)
+                _ = try await fixture.cache.read(version, range: range)
+            }
+        }
+        for index in 30..<60 {
+            let range = ByteRange(offset: index * blockBytes, count: blockBytes - 1)
+            _ = try await fixture.cache.read(version, range: range)
+        }
+        #expect(fixture.cache.statistics.blocks == 60)
+    }
+
     @Test func theBudgetIsOtherUsersToo() async throws {
-        let fixture = Fixture(blockCount: 8)
+        let fixture = Fixture(blockCount: 8) { $0.spentShare = 1 }
         let version = fixture.write(8 * blockBytes)
         _ = try await fixture.cache.read(version, range: ByteRange(0, 4 * blockBytes))
         _ = try await fixture.cache.read(version, range: ByteRange(4 * blockBytes, 8 * blockBytes))
