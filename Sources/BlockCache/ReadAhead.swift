@@ -1,7 +1,8 @@
 // What to fetch before it is asked for: a pure state machine over the ranges that one handle reads.
 //
 // It knows nothing of memory, requests or time. It follows a few sequential streams at once (several threads, or a
-// format that reads columns side by side), and one stride, forward or backward. Random reads get nothing.
+// format that reads columns side by side), and one stride, forward or backward. Random reads get nothing, unless they
+// come back to a neighbourhood: that is fetched whole.
 
 internal import ObjectModel
 
@@ -41,6 +42,10 @@ struct ReadAhead {
         /// Equal distances in a row that prove a stride, and the most accesses it is predicted for.
         var strideProofCount = 3
         var strideDepthMax = 32
+        /// The aligned stretch that is fetched whole at the second random read in it, in bytes, and how many of the
+        /// stretches read last are remembered.
+        var neighbourhoodBytes = 128 << 10
+        var neighbourhoodCountMax = 16
     }
 
     /// How much memory there is for what is fetched ahead.
@@ -84,6 +89,8 @@ struct ReadAhead {
     private let parameters: Parameters
     private var heads: [Head] = []
     private var stride: Stride?
+    /// The neighbourhoods that random reads were in, the oldest first, each with its number and the block that was read.
+    private var neighbourhoods: [(number: Int, block: Int)] = []
     private var readCount = 0
 
     init(_ parameters: Parameters) {
@@ -102,6 +109,8 @@ struct ReadAhead {
             advise(position, room, &advice)
         } else if isStride {
             adviseStride(range, room.freeBytes, &advice)
+        } else {
+            adviseNeighbourhood(range, room.freeBytes, &advice)
         }
         return advice
     }
@@ -211,6 +220,27 @@ struct ReadAhead {
 
     private func roundUp(_ position: Int) -> Int {
         (position + parameters.blockBytes - 1) / parameters.blockBytes * parameters.blockBytes
+    }
+
+    // MARK: Neighbourhoods
+
+    /// Asks for all of a stretch when a read comes back to it, as the small reads of a file's index do: a request for
+    /// each of them would cost more than the bytes.
+    private mutating func adviseNeighbourhood(_ range: ByteRange, _ roomBytes: Int, _ advice: inout Advice) {
+        guard range.count < parameters.neighbourhoodBytes else { return }
+        let number = range.lowerBound / parameters.neighbourhoodBytes
+        let block = range.lowerBound / parameters.blockBytes
+        guard let position = neighbourhoods.firstIndex(where: { $0.number == number }) else {
+            if neighbourhoods.count == parameters.neighbourhoodCountMax { neighbourhoods.removeFirst() }
+            neighbourhoods.append((number, block))
+            return
+        }
+        guard neighbourhoods[position].block != block else { return }
+        let start = number * parameters.neighbourhoodBytes
+        let all = ByteRange(start, min(start + parameters.neighbourhoodBytes, parameters.objectBytes))
+        guard all.count <= roomBytes else { return }
+        neighbourhoods.remove(at: position)
+        advice.fetch.append(all)
     }
 
     // MARK: Strides

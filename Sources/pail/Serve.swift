@@ -92,7 +92,8 @@ final class MountService: Sendable {
             throw MountFailure("\(error)", remedy: "choose another --state-dir")
         }
         let time = SystemTime()
-        let pool = BufferPool(limitBytes: plan.memoryBytes, bufferBytes: 128 << 10)
+        // doc/design/reading.md says why 32 KiB.
+        let pool = BufferPool(limitBytes: plan.memoryBytes, bufferBytes: 32 << 10)
         var cacheConfiguration = BlockCacheConfiguration()
         cacheConfiguration.requestCountMax = max(
             2, min(32, (plan.connectionsMax ?? StoreOfPlan.connectionsMax) * 2 / 3))

@@ -181,6 +181,25 @@ struct ReadAheadTests {
         #expect(advised.allSatisfy { $0 >= 2 * Self.mib })
     }
 
+    @Test func aNeighbourhoodThatReadsComeBackToIsFetchedWhole() {
+        var machine = Self.machine { $0.blockBytes = 32 * Self.kib }
+        func advice(_ offset: Int, room: Int = .max) -> [ByteRange] {
+            machine.read(ByteRange(offset: offset, count: 4096), .init(shareBytes: room, freeBytes: room)).fetch
+        }
+        let start = 1024 * Self.mib
+        #expect(advice(start + 70 * Self.kib) == [])
+        #expect(advice(5 * Self.mib) == [])
+        #expect(advice(start + 66 * Self.kib) == [], "the same block")
+        #expect(advice(start + 10 * Self.kib, room: 64 * Self.kib) == [], "no room")
+        #expect(advice(start + 10 * Self.kib) == [ByteRange(offset: start, count: 128 * Self.kib)])
+        for other in 10..<26 { #expect(advice(other * other * Self.mib) == []) }
+        #expect(advice(5 * Self.mib + 90 * Self.kib) == [], "too long ago")
+        var atEnd = Self.machine(objectBytes: 200 * Self.kib) { $0.blockBytes = 32 * Self.kib }
+        #expect(atEnd.read(ByteRange(offset: 132 * Self.kib, count: 9), Self.wide).fetch == [])
+        let rest = ByteRange(128 * Self.kib, 200 * Self.kib)
+        #expect(atEnd.read(ByteRange(offset: 190 * Self.kib, count: 9), Self.wide).fetch == [rest])
+    }
+
     @Test func randomReadsDoNotDriveAStreamOut() {
         var machine = Self.machine()
         var dice = Dice(state: 3)
