@@ -263,7 +263,8 @@ extension FileSystem {
             }
             return hasNews
         }
-        guard hasNews, let file = handle.node.stagedFile, !handle.node.state.withLock({ $0.isUnlinked }) else {
+        guard hasNews, let file = handle.node.stagedFile, file.isLost || !handle.node.state.withLock({ $0.isUnlinked })
+        else {
             return .ready(())
         }
         do throws(FileSystemError) { try storeAttributes(of: handle.node, in: file) } catch { return .failed(error) }
@@ -276,7 +277,7 @@ extension FileSystem {
 
     /// fsync(2): answers when everything the file holds is in the store, or with the error.
     public func synchronise(_ handle: FileHandle) -> Answer<Void> {
-        guard let file = handle.node.stagedFile, !handle.node.state.withLock({ $0.isUnlinked }) else {
+        guard let file = handle.node.stagedFile, file.isLost || !handle.node.state.withLock({ $0.isUnlinked }) else {
             return .ready(())
         }
         handle.state.withLock { state in
@@ -342,6 +343,11 @@ extension FileSystem {
     /// The name belongs to the other client's version now; ours has another name, and whoever has it open keeps it.
     func uploadConflicted(_ file: StagedFile, lost: ObjectKey, savedAs: ObjectKey) {
         guard let node = owners.withLock({ $0[ObjectIdentifier(file)] }) else { return }
+        if file.isLost {
+            // Its data is another file's now; it lives for its open handles only.
+            node.state.withLock { $0.isUnlinked = true }
+            _ = owners.withLock { $0.removeValue(forKey: ObjectIdentifier(file)) }
+        }
         dropName(of: node)
     }
 }

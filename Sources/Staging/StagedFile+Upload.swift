@@ -130,6 +130,48 @@ extension StagedFile {
     }
 }
 
+extension StagedFile {
+    /// Whether another client replaced the base and the file could not be kept whole: it takes no change any more.
+    public var isLost: Bool { state.withLock { $0.lost != nil } }
+
+    /// Refuses every change from here on, with `error`; returns what the file is.
+    func lose(to error: StagingError) -> UploadSnapshot {
+        state.withLock { state in
+            state.lost = error
+            return UploadSnapshot(generation: state.generation, identity: state.identity, dirty: state.dirty)
+        }
+    }
+
+    /// Takes `lose` back: its data could not be kept elsewhere yet.
+    func unlose() {
+        state.withLock { $0.lost = nil }
+    }
+
+    /// Ends the life of a lost file whose data is kept elsewhere: its journal goes, nothing of it is sent any more. What is
+    /// local stays readable. Returns who waited for its upload.
+    func giveUpLost() -> [OneShot<UploadOutcome>] {
+        let waiters = state.withLock { state in
+            state.abandoned = true
+            return state.takeWaiters()
+        }
+        area.forget(self)
+        return waiters
+    }
+
+    /// Writes all of it, or throws.
+    func writeAll(_ bytes: [UInt8], at offset: Int) throws(StagingError) {
+        var done = 0
+        while done < bytes.count {
+            let written = bytes.withUnsafeBytes { bytes in
+                Result { () throws(StagingError) in
+                    try write(UnsafeRawBufferPointer(rebasing: bytes[done...]), at: offset + done)
+                }
+            }
+            done += try written.get()
+        }
+    }
+}
+
 extension StagedFile.State {
     mutating func takeWaiters() -> [OneShot<UploadOutcome>] {
         defer { waiters = [] }

@@ -60,6 +60,8 @@ public final class StagedFile: Sendable {
         var uncertain: [PublicationMark] = []
         /// Removed: never uploaded again.
         var abandoned = false
+        /// Why the file takes no change any more: another client replaced its base, and the rest of it is gone.
+        var lost: StagingError?
         /// The last try to upload failed, and how often in a row.
         var failure: UploadFailure?
         /// Of the snapshot being sent: its length, and how much the store has acknowledged.
@@ -85,7 +87,7 @@ public final class StagedFile: Sendable {
     /// A leaf lock. The file's own local writes happen under it (microseconds into the page cache), because the map and
     /// the bytes must change together against `materialise`; no network, reply or log ever does.
     let state: Lock<State>
-    private unowned let area: StagingArea
+    unowned let area: StagingArea
 
     init(
         id: String, directory: String, area: StagingArea, descriptor: Int32, identity: StagedIdentity,
@@ -181,6 +183,7 @@ public final class StagedFile: Sendable {
     /// the kernel: kill -9 loses nothing of it. The returned count is short only when the disk filled up on the way.
     public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StagingError) -> Int {
         try state.withLock { state throws(StagingError) in
+            if let lost = state.lost { throw lost }
             let old = state.identity.byteCount
             let wanted = ByteRange(offset: offset, count: bytes.count)
             if wanted.lowerBound < state.snapshotBytes, state.phase == .uploading { state.snapshotIsStale = true }
@@ -219,6 +222,7 @@ public final class StagedFile: Sendable {
     /// Cuts or extends (with zeros) the file.
     public func truncate(to byteCount: Int) throws(StagingError) {
         try state.withLock { state throws(StagingError) in
+            if let lost = state.lost { throw lost }
             let old = state.identity.byteCount
             guard byteCount != old else { return }
             if byteCount < state.snapshotBytes, state.phase == .uploading { state.snapshotIsStale = true }
@@ -258,6 +262,7 @@ public final class StagedFile: Sendable {
     /// Replaces the object's properties (attributes among them).
     public func setProperties(_ properties: ObjectProperties) throws(StagingError) {
         try state.withLock { state throws(StagingError) in
+            if let lost = state.lost { throw lost }
             guard properties != state.identity.properties else { return }
             try state.journal.append(.properties(properties))
             state.identity.properties = properties

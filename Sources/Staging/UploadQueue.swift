@@ -35,15 +35,15 @@ public final class UploadQueue: Sendable {
     /// Called when a file lost against another client and was saved under another key.
     public typealias Conflicted = @Sendable (_ file: StagedFile, _ lost: ObjectKey, _ savedAs: ObjectKey) -> Void
 
-    private let store: any ObjectStore
-    private let area: StagingArea
-    private let configuration: Configuration
-    private let time: any TimeSource
-    private let log: Logger
-    private let fetch: @Sendable (ObjectVersion, ByteRange) async throws(StoreError) -> [UInt8]
+    let store: any ObjectStore
+    let area: StagingArea
+    let configuration: Configuration
+    let time: any TimeSource
+    let log: Logger
+    let fetch: @Sendable (ObjectVersion, ByteRange) async throws(StoreError) -> [UInt8]
     private let files: AsyncLimiter
     private let parts: AsyncLimiter
-    private let observers = Lock((published: [Published](), conflicted: [Conflicted]()))
+    let observers = Lock((published: [Published](), conflicted: [Conflicted]()))
     private let proven = Atomic<Bool>(false)
 
     /// - Parameter fetch: reads base bytes (through the block cache) where an upload needs them.
@@ -91,7 +91,8 @@ public final class UploadQueue: Sendable {
         }
     }
 
-    /// Returns when everything the file holds now is in the bucket, or throws why the try failed.
+    /// Returns when everything the file holds now is in the bucket, or throws why the try failed. For a file whose base was
+    /// lost in a conflict, it throws each time.
     public func flush(_ file: StagedFile) async throws(StagingError) {
         let wanted = file.state.withLock { $0.generation }
         while true {
@@ -103,7 +104,9 @@ public final class UploadQueue: Sendable {
             }
             if isDone { return }
             submit(file, urgent: true)
-            if file.state.withLock({ $0.abandoned }) { return }
+            let (isAbandoned, lost) = file.state.withLock { ($0.abandoned, $0.lost) }
+            if let lost { throw lost }
+            if isAbandoned { return }
             switch await waiter.wait() {
             case .published(let generation): if generation >= wanted { return }
             case .failed(let error): throw error
@@ -183,8 +186,8 @@ public final class UploadQueue: Sendable {
                 }
             }
             if case .conflict = error, let saved = await saveConflict(file, snapshot) {
-                waiters = saved
-                outcome = .failed(.conflict(savedAs: file.key))
+                waiters = saved.waiters
+                outcome = .failed(.conflict(savedAs: saved.key))
             } else {
                 waiters = file.finishSnapshot(failed: error, wasStopped: Task.isCancelled)
                 outcome = .failed(error)
@@ -215,7 +218,7 @@ public final class UploadQueue: Sendable {
         }
     }
 
-    private func publish(_ file: StagedFile, _ snapshot: UploadSnapshot) async throws(StagingError) -> ObjectVersion {
+    func publish(_ file: StagedFile, _ snapshot: UploadSnapshot) async throws(StagingError) -> ObjectVersion {
         let identity = snapshot.identity
         let wasUncertain = file.isUncertain(snapshot)
         let plan = UploadPlan.make(
@@ -356,40 +359,6 @@ public final class UploadQueue: Sendable {
         }
     }
 
-    /// Another client's version stands under the key: keep ours beside it. Nil when even that failed; the data stays
-    /// staged then, and is tried again under its own key.
-    private func saveConflict(_ file: StagedFile, _ snapshot: UploadSnapshot) async -> [OneShot<UploadOutcome>]? {
-        let lost = snapshot.identity.key
-        let stamp = Self.stamp(time.now)
-        guard let key = ObjectKey("\(lost).conflict-\(configuration.hostName)-\(stamp)") else { return nil }
-        do throws(StagingError) {
-            // The other version is current now, so the base bytes can only be had from the cache.
-            try await file.materialise(ByteRange(0, snapshot.identity.byteCount), fetch: fetch)
-            try file.becomeConflictCopy(key)
-            // From here on the file is another one, whether its upload succeeds now or later.
-            for observer in observers.withLock({ $0.conflicted }) { observer(file, lost, key) }
-            var moved = snapshot.identity
-            moved.key = key
-            moved.base = nil
-            moved.baseByteCount = 0
-            moved.condition = .ifAbsent
-            let copy = UploadSnapshot(
-                generation: snapshot.generation, identity: moved, dirty: ByteRangeSet([ByteRange(0, moved.byteCount)]))
-            let version = try await publish(file, copy)
-            log.error(
-                "another client changed the object; our data was saved beside it",
-                metadata: [
-                    "key": "\(lost)", "saved": "\(key)",
-                ])
-            return file.finishSnapshot(copy, published: version)
-        } catch {
-            log.error(
-                "the data of a conflict could not be saved beside the object yet: \(error)",
-                metadata: ["key": "\(lost)"])
-            return nil
-        }
-    }
-
     // MARK: Pauses
 
     /// Properties alone wait a moment for more of their kind.
@@ -418,14 +387,5 @@ public final class UploadQueue: Sendable {
             if isUrgent || Task.isCancelled { return }
             try? await time.sleep(nanoseconds: min(100_000_000, until &- time.monotonicNanoseconds))
         }
-    }
-
-    private static func stamp(_ now: Timestamp) -> String {
-        var seconds = time_t(now.seconds)
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
-        return "\(parts.tm_year + 1900)\(two(parts.tm_mon + 1))\(two(parts.tm_mday))T"
-            + "\(two(parts.tm_hour))\(two(parts.tm_min))\(two(parts.tm_sec))Z"
     }
 }

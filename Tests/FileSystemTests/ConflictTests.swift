@@ -76,6 +76,27 @@ struct ConflictTests {
         try await one.expectNothingKept()
     }
 
+    /// A large object was changed in one place, and another client replaces it: the rest of ours is nowhere any more. The
+    /// name is the winner's, the changes are kept by themselves, and whoever has the file open hears of it each time.
+    @Test func aLoserWithoutItsBase() async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(300_000), at: "f")
+        let file = try await mount.open("f", write: true)
+        try await mount.write(file, [1, 2, 3], at: 200_000)
+        mount.store.write("theirs", at: "f")
+        #expect(await failure { try await mount.synchronise(file) } == .stale)
+        #expect(try await mount.text("f") == "theirs")
+        #expect(await failure { try await mount.write(file, [4], at: 0) } == .stale)
+        #expect(await failure { try await mount.synchronise(file) } == .stale)
+        try? await mount.close(file)
+        try await mount.expectNothingKept()
+        let saved = try #require(mount.store.keys(under: "f.conflict-").first)
+        #expect(try #require(mount.store.bytes(at: saved)).suffix(3) == [1, 2, 3])
+        #expect(try await mount.readAll(mount.open(saved)).suffix(3) == [1, 2, 3])
+        try await mount.unlink("f")
+        #expect(mount.store.keys() == [saved])
+    }
+
     /// An answer was lost, and the file was changed before the next try: our own object is no conflict.
     @Test func regression_ownObjectAfterALostAnswer() async throws {
         let mount = try Mount()
@@ -100,14 +121,15 @@ struct ConflictTests {
         try await mount.write(file, [1], at: 0)
         mount.store.pause(.putObject, at: .beforeAnswer)
         // Its answer never comes: the process is gone.
-        let queue = mount.queue
-        queue.submit(try #require(file.handle.node.stagedFile))
+        let synchronising = Task { _ = await failure { try await mount.synchronise(file) } }
         await mount.store.untilHeld(.putObject, at: .beforeAnswer)
         let killed = Task { try await mount.kill() }
         // Nothing of the old mount goes on; the new one finds what its request has done.
         mount.store.resume(.putObject, at: .beforeAnswer)
         try await killed.value
+        synchronising.cancel()
         await mount.drain()
+        try await mount.expectNothingKept()
         #expect(mount.store.keys() == ["f"])
         #expect(mount.store.bytes(at: "f") == [1] + pattern(3000).dropFirst())
     }

@@ -121,6 +121,57 @@ struct UploadQueueTests {
         #expect(fixture.conflicts.withLock { $0.map(\.string) } == [saved])
     }
 
+    /// The rest of the file is nowhere any more: the changes are kept by themselves, nobody is kept waiting, and whoever has
+    /// the file open is told each time.
+    @Test func theChangesOfALoserWithoutItsBaseAreKept() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write(bytes(100_000), at: "doc")
+        let file = try fixture.change("doc")
+        try file.write([1, 2, 3], at: 70_000)
+        try file.write([9], at: 5)
+        _ = fixture.store.write("theirs", at: "doc")
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        #expect(fixture.store.text(at: "doc") == "theirs")
+        let changes = try #require(fixture.area.files.first)
+        #expect(fixture.area.files.count == 1)
+        try await fixture.queue.flush(changes)
+        let saved = try #require(fixture.store.keys(under: "doc.conflict-").first)
+        #expect(saved.hasSuffix(".changes"))
+        let body = try #require(fixture.store.bytes(at: saved))
+        #expect(body.suffix(4) == [9, 1, 2, 3])
+        let head = String(decoding: body.dropLast(4), as: UTF8.self)
+        #expect(head.hasSuffix("length: 100000 bytes\nrange: 1 bytes at 5\nrange: 3 bytes at 70000\n\n"))
+        #expect(head.contains("\nfile: doc\n"))
+
+        #expect(throws: StagingError.self) { _ = try file.write([7], at: 0) }
+        #expect(throws: StagingError.self) { try file.truncate(to: 1) }
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        #expect(!file.needsUpload)
+    }
+
+    /// The changes of a loser are safe before the loser is given up: the next mount finds one of the two.
+    @Test func theChangesOfALoserSurviveAKill() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write(bytes(1000), at: "doc")
+        let file = try fixture.change("doc")
+        try file.write([1, 2, 3], at: 70)
+        _ = fixture.store.write("theirs", at: "doc")
+        fixture.store.setFaults(FaultPlan().adding(.serverFault, on: .putObject, when: .always))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        let changes = try #require(fixture.area.files.first)
+        await fixture.queue.settle(changes)
+        fixture.area.closeSession()
+        fixture.store.setFaults(FaultPlan())
+        let next = try fixture.successor()
+        let adopted = next.area.adoptLeftovers().adopted
+        #expect(adopted.map { $0.key.string.hasSuffix(".changes") } == [true])
+        for file in adopted { try await next.queue.flush(file) }
+        let saved = try #require(next.store.keys(under: "doc.conflict-").first)
+        #expect(try #require(next.store.bytes(at: saved)).suffix(3) == [1, 2, 3])
+    }
+
     /// O_EXCL across machines: of two new files of one name, one stands and the other is kept beside it.
     @Test func twoNewFilesOfOneName() async throws {
         let fixture = try StagingFixture()

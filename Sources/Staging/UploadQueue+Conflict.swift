@@ -1,0 +1,145 @@
+// The loser of a conflict keeps its bytes: beside the winner, in the bucket.
+
+internal import Base
+internal import Glibc
+internal import Logging
+internal import ObjectModel
+internal import ObjectStore
+
+extension UploadQueue {
+    /// Where the data of a conflict is, and who waited for its upload.
+    struct SavedConflict {
+        /// Nil when there was no data to keep.
+        let key: ObjectKey?
+        let waiters: [OneShot<UploadOutcome>]
+    }
+
+    /// Another client's version stands under the key: keeps ours beside it, whole if it can be had whole, else what was
+    /// changed. Nil when that failed; the data stays staged then, and is tried again under its own key.
+    func saveConflict(_ file: StagedFile, _ snapshot: UploadSnapshot) async -> SavedConflict? {
+        let lost = snapshot.identity.key
+        let stamp = Self.stamp(time.now)
+        guard let key = ObjectKey("\(lost).conflict-\(configuration.hostName)-\(stamp)"),
+            let keyOfChanges = ObjectKey("\(key).changes")
+        else { return nil }
+        do throws(StagingError) {
+            // The other version is current now, so the base bytes can only be had from the cache.
+            if try await isWhole(file, snapshot) {
+                return try await saveWhole(file, snapshot, as: key)
+            } else {
+                return try saveChanges(file, as: keyOfChanges)
+            }
+        } catch {
+            log.error(
+                "the data of a conflict could not be saved beside the object yet: \(error)",
+                metadata: ["key": "\(lost)"])
+            return nil
+        }
+    }
+
+    /// Brings every byte of the file to the local disk; false when the base object is gone with bytes that were never
+    /// read. Any other failure may pass.
+    private func isWhole(_ file: StagedFile, _ snapshot: UploadSnapshot) async throws(StagingError) -> Bool {
+        do throws(StagingError) {
+            try await file.materialise(ByteRange(0, snapshot.identity.byteCount), fetch: fetch)
+            return true
+        } catch {
+            guard case .store(let cause) = error else { throw error }
+            switch cause.kind {
+            case .preconditionFailed, .notFound, .invalidRange: return false
+            default: throw error
+            }
+        }
+    }
+
+    private func saveWhole(
+        _ file: StagedFile, _ snapshot: UploadSnapshot, as key: ObjectKey
+    ) async throws(StagingError) -> SavedConflict {
+        let lost = snapshot.identity.key
+        try file.becomeConflictCopy(key)
+        // From here on the file is another one, whether its upload succeeds now or later.
+        for observer in observers.withLock({ $0.conflicted }) { observer(file, lost, key) }
+        var moved = snapshot.identity
+        moved.key = key
+        moved.base = nil
+        moved.baseByteCount = 0
+        moved.condition = .ifAbsent
+        let copy = UploadSnapshot(
+            generation: snapshot.generation, identity: moved, dirty: ByteRangeSet([ByteRange(0, moved.byteCount)]))
+        let version = try await publish(file, copy)
+        log.error(
+            "another client changed the object; our data was saved beside it",
+            metadata: ["key": "\(lost)", "saved": "\(key)"])
+        return SavedConflict(key: key, waiters: file.finishSnapshot(copy, published: version))
+    }
+
+    /// Stages what was changed as an object of its own, and gives the file up: its other bytes are nowhere any more.
+    private func saveChanges(_ file: StagedFile, as key: ObjectKey) throws(StagingError) -> SavedConflict {
+        let lost = file.key
+        // No write comes in between: what is acknowledged is in the copy, or refused.
+        let frozen = file.lose(to: .conflict(savedAs: key))
+        guard !frozen.dirty.isEmpty else {
+            // Properties alone were changed, of an object that is another one now.
+            let waiters = file.giveUpLost()
+            for observer in observers.withLock({ $0.conflicted }) { observer(file, lost, lost) }
+            log.error(
+                "another client changed the object; our change of its attributes is dropped",
+                metadata: ["key": "\(lost)"])
+            return SavedConflict(key: nil, waiters: waiters)
+        }
+        let changes: StagedFile
+        do throws(StagingError) {
+            changes = try stageChanges(of: file, frozen, as: key)
+        } catch {
+            file.unlose()
+            throw error
+        }
+        let waiters = file.giveUpLost()
+        for observer in observers.withLock({ $0.conflicted }) { observer(file, lost, key) }
+        log.error(
+            "another client changed the object, and the version that ours was made from is gone; our changes are saved beside it",
+            metadata: ["key": "\(lost)", "saved": "\(key)"])
+        submit(changes)
+        return SavedConflict(key: key, waiters: waiters)
+    }
+
+    private func stageChanges(
+        of file: StagedFile, _ frozen: UploadSnapshot, as key: ObjectKey
+    ) throws(StagingError) -> StagedFile {
+        let identity = StagedIdentity(
+            key: key, base: nil, baseByteCount: 0, byteCount: 0, condition: .ifAbsent,
+            properties: ObjectProperties(contentType: "application/octet-stream"))
+        let changes = try area.create(identity, isChanged: true)
+        do throws(StagingError) {
+            var offset = 0
+            func append(_ bytes: [UInt8]) throws(StagingError) {
+                try changes.writeAll(bytes, at: offset)
+                offset += bytes.count
+            }
+            try append(Array(ChangesHeader(frozen).text.utf8))
+            for range in frozen.dirty.ranges {
+                var position = range.lowerBound
+                while position < range.upperBound {
+                    var piece = [UInt8](repeating: 0, count: min(1 << 20, range.upperBound - position))
+                    try file.readLocal(into: &piece, at: position)
+                    try append(piece)
+                    position += piece.count
+                }
+            }
+        } catch {
+            changes.abandon()
+            throw error
+        }
+        return changes
+    }
+
+    /// In UTC, fit for a name.
+    private static func stamp(_ now: Timestamp) -> String {
+        var seconds = time_t(now.seconds)
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        return "\(parts.tm_year + 1900)\(two(parts.tm_mon + 1))\(two(parts.tm_mday))T"
+            + "\(two(parts.tm_hour))\(two(parts.tm_min))\(two(parts.tm_sec))Z"
+    }
+}
