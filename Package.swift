@@ -43,7 +43,7 @@ let package = Package(
         layer("S3Protocol", ["Base", "ObjectModel", "CCrypto", "CExpat"]),
         layer("HTTPTransport", ["Base", "CCurl"]),
         layer("Credentials", ["Base", "S3Protocol", "HTTPTransport"]),
-        layer("ObjectStore", ["Base", "ObjectModel", "S3Protocol", "HTTPTransport", "Credentials"]),
+        layer("ObjectStore", [logging, "Base", "ObjectModel", "S3Protocol", "HTTPTransport", "Credentials"]),
         layer("MemoryStore", ["Base", "ObjectModel", "ObjectStore"]),
         layer("BlockCache", ["Base", "ObjectModel", "ObjectStore", collections]),
         layer("Staging", ["Base", "CLinux", "ObjectModel", "ObjectStore", logging]),

@@ -20,6 +20,9 @@ public enum StatusReport {
             "  to upload  \(toUpload(status))",
             "  cache      \(cache(status.cache))",
         ]
+        if let seconds = status.unreachableSeconds {
+            lines.append("  no answer  from the endpoint for \(Interval.clock(seconds: Double(seconds)))")
+        }
         if !status.requests.isEmpty { lines.append("  requests   \(requests(status.requests))") }
         lines += uploads(status)
         for leftover in status.leftovers {

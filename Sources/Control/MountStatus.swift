@@ -18,6 +18,8 @@ public struct MountStatus: Sendable, Codable, Equatable {
     /// The base URL of the store.
     public var endpoint: String
     public var region: String
+    /// For how long the store has not answered though asked; nil while it answers.
+    public var unreachableSeconds: Int?
     public var startedAt: String
     public var uptimeSeconds: Int
     public var state: State
@@ -168,6 +170,7 @@ public struct MountStatus: Sendable, Codable, Equatable {
         case version, pid, mountpoint, source, endpoint, region, state, uploads, leftovers, cache, requests
         case startedAt = "started_at"
         case uptimeSeconds = "uptime_seconds"
+        case unreachableSeconds = "unreachable_seconds"
         case isReadOnly = "read_only"
         case dirtyFiles = "dirty_files"
         case dirtyBytes = "dirty_bytes"

@@ -15,6 +15,11 @@ public protocol ObjectStore: Sendable {
     /// What this store is known to do and not to do; may become more precise as answers come in.
     var capabilities: StoreCapabilities { get }
 
+    /// Whether the store answers, as the calls so far have shown. Cheap. Nothing is sent to find out: while the store is
+    /// unreachable each call fails within a few seconds, unless the store is back, which it then sees. So whoever spares
+    /// itself calls meanwhile must make one now and then.
+    var reachability: StoreReachability { get }
+
     /// The properties of an object, without its body. `.notFound` only when the store said so.
     func head(_ key: ObjectKey) async throws(StoreError) -> ObjectInfo
 
@@ -63,6 +68,20 @@ public protocol ObjectStore: Sendable {
 
     /// The parts that the store holds for an upload, by number.
     func listParts(_ upload: UploadID, key: ObjectKey) async throws(StoreError) -> [UploadedPart]
+}
+
+extension ObjectStore {
+    /// Of stores without a network.
+    public var reachability: StoreReachability { .reachable }
+}
+
+/// Whether a store answers.
+public enum StoreReachability: Sendable, Equatable {
+    case reachable
+    /// No answer since that time of the monotonic clock, though asked, and asked again.
+    case unreachable(sinceNanoseconds: UInt64)
+
+    public var isReachable: Bool { self == .reachable }
 }
 
 /// When a write may take effect.

@@ -36,6 +36,9 @@ final class MountControl: ControlDelegate {
             uptimeSeconds: Int((now - startedNanoseconds) / 1_000_000_000))
         status.state = drainCount.load(ordering: .relaxed) > 0 ? .draining : .mounted
         status.isReadOnly = mount.plan.isReadOnly
+        if case .unreachable(let since) = mount.store.reachability {
+            status.unreachableSeconds = Int((now &- min(now, since)) / 1_000_000_000)
+        }
         status.dirtyFiles = pending.count
         status.dirtyBytes = pending.reduce(0) { $0 + $1.dirtyByteCount }
         status.failedUploads = pending.count { $0.progress.failure != nil }

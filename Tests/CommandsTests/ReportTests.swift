@@ -73,6 +73,17 @@ struct ReportTests {
             ])
     }
 
+    @Test func statusOfASilentServer() {
+        var status = MountStatus(
+            version: "0.1.0", pid: 42, mountpoint: "/mnt", source: "s3://b", endpoint: "http://h:9", region: "",
+            startedAt: "2026-01-01T00:00:00Z", uptimeSeconds: 3723)
+        let line = "  no answer  from the endpoint for 1:05"
+        #expect(!StatusReport.lines(status).contains(line))
+        status.unreachableSeconds = 65
+        #expect(StatusReport.lines(status).contains(line))
+        #expect(status.json().contains("\"unreachable_seconds\""))
+    }
+
     @Test func uploadsOfAGrowingQueue() {
         var watch = UploadWatch()
         let second: UInt64 = 1_000_000_000

@@ -14,6 +14,8 @@ struct S3Call: Sendable {
     var isSlow = false
     /// Instead of the store's.
     var retry: RetryPolicy?
+    /// Instead of those of the store, `isSlow` or not.
+    var timeouts: HTTPTimeouts?
 
     init(_ request: S3Request, body: UploadBody? = nil, isSlow: Bool = false) {
         self.request = request
@@ -43,9 +45,15 @@ extension S3Store {
     func perform(_ call: S3Call) async throws(S3CallFailure) -> S3Answer {
         let operation = call.request.operation
         let key = call.request.key
+        do throws(StoreError) {
+            try await awaitServer(for: call)
+        } catch {
+            throw S3CallFailure(error: error, mayHaveHappened: false)
+        }
+        let began = time.monotonicNanoseconds
         var attempt = 0
         var attemptsInRow = 0
-        var firstOfRow = time.monotonicNanoseconds
+        var firstOfRow = began
         var deliveredBefore = 0
         var mayHaveHappened = false
         var corrections = Corrections()
@@ -106,10 +114,16 @@ extension S3Store {
             }
 
             let elapsed = time.monotonicNanoseconds &- firstOfRow
-            guard let reaction,
+            var isUnanswered = false
+            if case .failed = outcome { isUnanswered = true }
+            // Others have found out that there is nobody to wait for.
+            guard let reaction, !(isUnanswered && isDown),
                 let delay = (call.retry ?? configuration.retry).delayNanoseconds(
                     after: reaction, attempts: attemptsInRow, elapsedNanoseconds: elapsed, dice: dice())
-            else { throw failure(error) }
+            else {
+                if isUnanswered { noteFailure(error, began: began) }
+                throw failure(error)
+            }
             do {
                 try await time.sleep(nanoseconds: delay)
             } catch {
@@ -119,13 +133,13 @@ extension S3Store {
     }
 
     /// How one request ended.
-    private enum Outcome {
+    enum Outcome {
         case answered(HTTPResponse)
         case refused(S3ErrorResponse, sendCount: Int)
         case failed(HTTPError)
     }
 
-    private func send(_ call: S3Call, _ context: SigningContext, attempt: Int) async -> Outcome {
+    func send(_ call: S3Call, _ context: SigningContext, attempt: Int) async -> Outcome {
         let request = call.download?.nextRequest(builder) ?? call.request
         let target = context.endpoint.target(of: request, style: configuration.addressing)
         let payload = call.body?.payload ?? PayloadHash.of(request.body)
@@ -141,7 +155,7 @@ extension S3Store {
         } else {
             body = request.body.isEmpty ? nil : DocumentBody(request.body)
         }
-        let timeouts = call.isSlow ? configuration.slowTimeouts : configuration.timeouts
+        let timeouts = call.timeouts ?? (call.isSlow ? configuration.slowTimeouts : configuration.timeouts)
         let httpRequest = HTTPRequest(
             method: HTTPMethod(request.method), url: target.url, headers: headers.fields, timeouts: timeouts)
 
@@ -150,6 +164,7 @@ extension S3Store {
         var metrics = HTTPMetrics()
         do throws(HTTPError) {
             let response = try await transport.send(httpRequest, body: body, sink: call.download)
+            noteAnswer()
             metrics = response.metrics
             let fields = HeaderFields(response.head.headers)
             if !(200..<300).contains(response.status) {

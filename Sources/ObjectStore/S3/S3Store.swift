@@ -2,6 +2,7 @@
 
 public import Base
 public import HTTPTransport
+public import Logging
 internal import ObjectModel
 public import S3Protocol
 
@@ -34,17 +35,20 @@ public final class S3Store: ObjectStore {
     let signer = RequestSigner()
     /// Called on the task of the request, after it ended; must be quick.
     let onRequest: (@Sendable (S3RequestRecord) -> Void)?
-    // Taken alone and briefly.
+    let log: Logger
+    // Each taken alone and briefly.
     let state: Lock<State>
+    let health = Lock(HealthState())
 
     /// - Parameters:
     ///   - transport: may be shared between stores; outlives this one.
     ///   - dice: 0 ..< 1, for the jitter of retries.
+    ///   - log: gets a line when the server stops answering, and one when it answers again.
     ///   - onRequest: called once for each request on the wire, on any thread.
     public init(
         configuration: S3StoreConfiguration, transport: any HTTPSending, credentials: any CredentialSource,
         time: any TimeSource = SystemTime(), dice: @escaping @Sendable () -> Double = { Double.random(in: 0..<1) },
-        onRequest: (@Sendable (S3RequestRecord) -> Void)? = nil
+        log: Logger = Logger(label: "s3"), onRequest: (@Sendable (S3RequestRecord) -> Void)? = nil
     ) {
         self.configuration = configuration
         builder = RequestBuilder(bucket: configuration.bucket, options: configuration.options)
@@ -52,6 +56,7 @@ public final class S3Store: ObjectStore {
         credentialSource = credentials
         self.time = time
         self.dice = dice
+        self.log = log
         self.onRequest = onRequest
         let endpoint = configuration.endpoint
         // AWS documents all of them; of other servers nothing is believed before it was seen.

@@ -29,6 +29,8 @@ public struct S3StoreConfiguration: Sendable {
     public var timeouts: HTTPTimeouts?
     /// Of CopyObject, UploadPartCopy and CompleteMultipartUpload, which may be silent for minutes.
     public var slowTimeouts: HTTPTimeouts
+    /// Of the request that finds out whether a server that did not answer is back.
+    public var probeTimeouts: HTTPTimeouts
     /// The largest object that is copied by one request, in bytes.
     public var singleCopyBytesMax: Int
     /// The parts of larger copies, in bytes, and how many are copied at once.
@@ -46,6 +48,8 @@ public struct S3StoreConfiguration: Sendable {
         retry = RetryPolicy()
         timeouts = nil
         slowTimeouts = HTTPTimeouts(stallMilliseconds: 300_000)
+        probeTimeouts = HTTPTimeouts(
+            connectMilliseconds: 4000, stallMilliseconds: 4000, totalMilliseconds: 4000)
         singleCopyBytesMax = 5 << 30
         copyPartBytes = 256 << 20
         copyPartsInFlightMax = 8
