@@ -72,7 +72,7 @@ extension FileSystem {
     }
 
     /// Brings everything to the store that can be brought: returns when nothing is pending, or when every file that is
-    /// has failed once more. `isCancelled` is asked between steps.
+    /// has failed once more, in a try that began after this call.
     public func drain(progress: @escaping @Sendable ([PendingUpload]) -> Void) async -> [PendingUpload] {
         for file in area.files {
             if let node = owners.withLock({ $0[ObjectIdentifier(file)] }) { try? storeAttributes(of: node, in: file) }
@@ -83,15 +83,30 @@ extension FileSystem {
                 try? await time.sleep(nanoseconds: 200_000_000)
             }
         }
-        await withTaskGroup(of: Void.self) { group in
-            for file in area.files where file.needsUpload {
-                group.addTask { do throws(StagingError) { try await self.queue.flush(file) } catch {} }
+        // Saving a conflict leaves another file to be brought.
+        var tried: [ObjectIdentifier: StagedFile] = [:]
+        while true {
+            let next = area.files.filter { $0.needsUpload && tried[ObjectIdentifier($0)] == nil }
+            if next.isEmpty { break }
+            for file in next { tried[ObjectIdentifier(file)] = file }
+            await withTaskGroup(of: Void.self) { group in
+                for file in next { group.addTask { await self.bringIfPossible(file) } }
             }
         }
         reporter.cancel()
         let left = pendingUploads
         progress(left)
         return left
+    }
+
+    private func bringIfPossible(_ file: StagedFile) async {
+        let triesMax = file.isBeingSent ? 2 : 1
+        for _ in 0..<triesMax {
+            do throws(StagingError) {
+                try await queue.flush(file)
+                return
+            } catch {}
+        }
     }
 
     /// Waits until the file or everything below the directory at `path` (relative to the mount) is in the store.

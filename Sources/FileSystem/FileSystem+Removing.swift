@@ -81,7 +81,7 @@ extension FileSystem {
             // Held, not only settled: who has it open for writing may close it meanwhile.
             await queue.hold(file)
             if node.state.withLock({ $0.openCount > 0 }) { try await keepBytes(of: node, in: file) }
-            return file.base != nil || file.publicationIsUncertain ? file.key : nil
+            return file.keyMayHoldObject ? file.key : nil
         }
         guard case .clean(let version) = node.state.withLock({ $0.content }) else { return nil }
         if node.kind == .file, node.state.withLock({ $0.openCount > 0 }),

@@ -186,8 +186,8 @@ extension FileSystem {
     ) async throws(FileSystemError) {
         if let target { _ = try await vacate(target) }
         do throws(FileSystemError) {
-            // A lost answer may have left an object under the old key.
-            if file.publicationIsUncertain { try await delete(file.key) }
+            // A lost answer, or a file that ours took the name of, may have left an object under the old key.
+            if file.keyMayHoldObject { try await delete(file.key) }
             do throws(StagingError) {
                 try file.rekey(newKey, condition: conditionForReplacing(target, key: newKey))
             } catch {
@@ -229,7 +229,7 @@ extension FileSystem {
         guard let target else { return .ifAbsent }
         if let file = target.stagedFile {
             if let base = file.base, base.key == key, !file.publicationIsUncertain { return .ifMatch(base.etag) }
-            return file.publicationIsUncertain ? .none : .ifAbsent
+            return file.publicationIsUncertain ? .none : file.condition
         }
         guard case .clean(let version) = target.state.withLock({ $0.content }), version.key == key else { return .none }
         return .ifMatch(version.etag)

@@ -349,5 +349,8 @@ extension FileSystem {
             _ = owners.withLock { $0.removeValue(forKey: ObjectIdentifier(file)) }
         }
         dropName(of: node)
+        tree.withLock { tree in
+            if let dentry = tree[node.number] { tree.prune(dentry) }
+        }
     }
 }

@@ -10,7 +10,9 @@ struct ChangesHeader {
 
     init(_ snapshot: UploadSnapshot) {
         let identity = snapshot.identity
-        var lines = ["pail: the changes of a file whose earlier version is gone", "file: \(Self.oneLine(identity.key))"]
+        var lines = [
+            "pail: the changes of a file whose earlier version is gone", "file: \(Self.oneLine(identity.key))",
+        ]
         if let base = identity.base { lines.append("version: \(base.etag.value), \(base.byteCount) bytes") }
         lines.append("length: \(identity.byteCount) bytes")
         lines += snapshot.dirty.ranges.map { "range: \($0.count) bytes at \($0.lowerBound)" }

@@ -2,7 +2,7 @@
 
 internal import Base
 public import ObjectModel
-internal import ObjectStore
+public import ObjectStore
 
 /// A file as it was when an upload of it began.
 struct UploadSnapshot: Sendable {
@@ -57,6 +57,15 @@ extension StagedFile {
 
     /// Whether the key may hold bytes of this file that no answer has confirmed.
     public var publicationIsUncertain: Bool { state.withLock { !$0.uncertain.isEmpty } }
+
+    /// Whether an object may stand under the key: the base, one of ours whose answer was lost, or one that this file
+    /// replaces once it is uploaded.
+    public var keyMayHoldObject: Bool {
+        state.withLock { $0.identity.base != nil || !$0.uncertain.isEmpty || $0.identity.condition != .ifAbsent }
+    }
+
+    /// What the next upload is conditional on.
+    public var condition: WriteCondition { state.withLock { $0.identity.condition } }
 
     /// Whether an earlier request that looked like this snapshot may have published it.
     func isUncertain(_ snapshot: UploadSnapshot) -> Bool { state.withLock { $0.uncertain.contains(snapshot.mark) } }

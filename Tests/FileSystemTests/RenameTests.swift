@@ -130,6 +130,38 @@ struct RenameTests {
     }
 
     /// Refused, with nothing changed: not even an empty directory that would have been replaced.
+    /// A new file that took the name of an object, and is not uploaded yet: what it replaced is dead, wherever it goes.
+    @Test(arguments: ["rename", "unlink", "replace", "replaced"])
+    func regression_whatWasReplacedStaysDead(_ next: String) async throws {
+        let mount = try Mount()
+        mount.store.write("old", at: "a")
+        let file = try await mount.create("new")
+        try await mount.write(file, Array("new".utf8), at: 0)
+        try await mount.rename("new", to: "a")
+        switch next {
+        case "rename": try await mount.rename("a", to: "b")
+        case "unlink": try await mount.unlink("a")
+        case "replace":
+            mount.store.write("other", at: "b")
+            try await mount.rename("a", to: "b")
+        default:
+            let third = try await mount.create("third")
+            try await mount.rename("third", to: "a")
+            try await mount.close(third)
+        }
+        try await mount.close(file)
+        await mount.drain()
+        switch next {
+        case "unlink": #expect(mount.store.keys() == [])
+        case "replaced":
+            #expect(mount.store.keys() == ["a"])
+            #expect(mount.store.text(at: "a") == "")
+        default:
+            #expect(mount.store.keys() == ["b"])
+            #expect(mount.store.text(at: "b") == "new")
+        }
+    }
+
     @Test func regression_directoryIntoItself() async throws {
         let mount = try Mount()
         try await mount.makeDirectory("a")
