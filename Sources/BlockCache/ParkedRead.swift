@@ -12,7 +12,10 @@ public final class ParkedRead: Sendable {
     let range: ByteRange
     let file: CachedFile
     private let cache: BlockCache
-    private let completion: Completion
+    // SAFETY: touched by `init`, and by the one caller of `report`.
+    /// Given away by `report`: entries keep a read that is over for a while, and let go of it under the lock of the
+    /// cache, where the last reference to a stream must not die (its end takes that lock).
+    nonisolated(unsafe) private var completion: Completion?
 
     // SAFETY: touched only under the lock of the cache.
     /// The blocks that came, by position in the answer; emptied when the read is over.
@@ -65,7 +68,7 @@ public final class ParkedRead: Sendable {
 
     /// Calls the completion; once, after `end` gave the blocks, without a lock.
     func report(_ result: Result<ReadSlices, StoreError>) {
-        completion(result)
+        completion.take()!(result)
     }
 }
 

@@ -30,12 +30,15 @@ public final class FileHandle: Sendable {
 
     /// The read stream on `version`; a new one when the version is another than before.
     func stream(of version: ObjectVersion) -> ReadStream {
-        state.withLock { state in
-            if let stream = state.stream, stream.version == version { return stream }
+        // The end of a stream cancels its requests: it dies outside of the lock.
+        let (stream, replaced): (ReadStream, ReadStream?) = state.withLock { state in
+            if let stream = state.stream, stream.version == version { return (stream, nil) }
             let stream = ReadStream(version: version)
-            state.stream = stream
-            return stream
+            defer { state.stream = stream }
+            return (stream, state.stream)
         }
+        withExtendedLifetime(replaced) {}
+        return stream
     }
 }
 

@@ -64,7 +64,9 @@ extension FileSystem {
                 completion: { self.finish(handle, version, offset: offset, count: count, $0, completion) })
             {
             case .hit(let slices):
-                noteServed(handle)
+                guard mayServe(handle, version) else {
+                    return read(handle, offset: offset, count: count, completion: completion)
+                }
                 return .ready(.slices(slices))
             case .parked(let read): return .parked(ReadTicket { read.abandon() })
             }
@@ -108,12 +110,17 @@ extension FileSystem {
         }
     }
 
-    private func noteServed(_ handle: FileHandle) {
-        let isFirst = handle.state.withLock { state in
-            defer { state.hasReturnedBytes = true }
-            return !state.hasReturnedBytes
+    /// Whether bytes of `version` may be returned; if so, the node stays that version from now on. False when another
+    /// read has found a new version meanwhile, of which it may have returned bytes: then the read must be made again.
+    private func mayServe(_ handle: FileHandle, _ version: ObjectVersion) -> Bool {
+        if handle.state.withLock({ $0.hasReturnedBytes && $0.stream?.version == version }) { return true }
+        let isCurrent = handle.node.state.withLock { state in
+            if case .clean(let current) = state.content, current != version { return false }
+            state.hasServedBytes = true
+            return true
         }
-        if isFirst { handle.node.state.withLock { $0.hasServedBytes = true } }
+        if isCurrent { handle.state.withLock { $0.hasReturnedBytes = true } }
+        return isCurrent
     }
 
     private func finish(
@@ -123,7 +130,9 @@ extension FileSystem {
     ) {
         switch result {
         case .success(let slices):
-            noteServed(handle)
+            guard mayServe(handle, version) else {
+                return readAgain(handle, offset: offset, count: count, completion)
+            }
             completion(.success(.slices(slices)))
         case .failure(let error):
             guard error.kind == .preconditionFailed || error.kind == .notFound || error.kind == .invalidRange else {
@@ -138,13 +147,20 @@ extension FileSystem {
                     completion(.failure(error))
                     return
                 }
-                let again = read(handle, offset: offset, count: count, completion: completion)
-                switch again {
-                case .ready(let data): completion(.success(data))
-                case .failed(let error): completion(.failure(error))
-                case .parked: break
-                }
+                readAgain(handle, offset: offset, count: count, completion)
             }
+        }
+    }
+
+    /// Makes a read again whose completion is owed.
+    private func readAgain(
+        _ handle: FileHandle, offset: Int, count: Int,
+        _ completion: @escaping @Sendable (Result<ReadData, FileSystemError>) -> Void
+    ) {
+        switch read(handle, offset: offset, count: count, completion: completion) {
+        case .ready(let data): completion(.success(data))
+        case .failed(let error): completion(.failure(error))
+        case .parked: break
         }
     }
 

@@ -140,6 +140,30 @@ struct ReadFaultTests {
         #expect(fixture.cache.statistics.blocks == 3)
     }
 
+    /// The completion of a read that is over held the last reference to its stream, whose end takes the lock under which
+    /// the read was let go of: the process died.
+    @Test func regression_aReadGivenUpHoldsItsStream() async throws {
+        let fixture = Fixture()
+        let version = fixture.write(10 * blockBytes)
+        fixture.store.pause(.getObject)
+        func begin() -> ReadAnswer {
+            let stream = ReadStream(version: version)
+            return fixture.cache.read(stream, range: ByteRange(0, 100)) { _ in withExtendedLifetime(stream) {} }
+        }
+        func beginAndGiveUp() async {
+            guard case .parked(let read) = begin() else {
+                Issue.record("a hit without data")
+                return
+            }
+            await fixture.store.untilHeld(.getObject)
+            read.abandon()
+        }
+        await beginAndGiveUp()
+        fixture.store.resume(.getObject)
+        await fixture.settle()
+        #expect(fixture.cache.statistics.blocks > 0)
+    }
+
     @Test func aCancelledTaskEndsItsRead() async throws {
         let fixture = Fixture()
         let version = fixture.write(10 * blockBytes)

@@ -175,6 +175,25 @@ struct ConflictTests {
         try await mount.close(file)
     }
 
+    /// Two first reads of an open file at once: one had its bytes on the way when the object was changed, the other found
+    /// the change and returned the new bytes. Then the first returned the old ones.
+    @Test func regression_twoFirstReadsShowOneVersion() async throws {
+        let store = MemoryStore()
+        let hostile = HostileStore(store)
+        let mount = try Mount(store: store, between: hostile)
+        store.write(pattern(4_000_000), at: "f")
+        let file = try await mount.open("f")
+        let hold = hostile.holdNextBody()
+        let slow = Task { try await mount.read(file, at: 0, count: 8000) }
+        await hold.hasBegun.wait()
+        store.write(pattern(4_000_000, fill: 50), at: "f")
+        let new = Array(pattern(4_000_000, fill: 50))
+        #expect(try await mount.read(file, at: 3_900_000, count: 100) == Array(new[3_900_000..<3_900_100]))
+        hold.goOn.set(())
+        #expect(try await slow.value == Array(new[..<8000]))
+        try await mount.close(file)
+    }
+
     @Test func removedWhileOpen() async throws {
         let mount = try Mount()
         mount.store.write(pattern(10_000), at: "f")

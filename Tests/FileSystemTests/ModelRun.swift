@@ -6,15 +6,6 @@ import MemoryStore
 import ObjectModel
 import Staging
 
-/// How a mount differed from the model.
-struct Difference: Error, CustomStringConvertible {
-    let description: String
-
-    init(_ description: String) {
-        self.description = description
-    }
-}
-
 /// One sequence of calls, from an empty bucket. For one task.
 final class ModelRun {
     let mount: Mount
@@ -32,28 +23,7 @@ final class ModelRun {
     /// Runs the calls; the first difference, if there is one, with the number of the step. A call that does not come
     /// back in time is one too.
     static func run(_ calls: [RandomCall], faultSeed: UInt64? = nil) async -> Difference? {
-        let progress = Lock("before the first step")
-        let outcome = OneShot<Difference?>()
-        let work = Task {
-            outcome.set(await follow(calls, faultSeed, progress))
-        }
-        let deadline = Task {
-            try await Task.sleep(nanoseconds: deadlineNanoseconds)
-            outcome.set(Difference("hangs \(progress.withLock { $0 })"))
-            work.cancel()
-        }
-        defer { deadline.cancel() }
-        return await outcome.wait()
-    }
-
-    /// A run takes milliseconds; while other suites have all threads, longer.
-    private static let deadlineNanoseconds: UInt64 = 120_000_000_000
-
-    private static func follow(
-        _ calls: [RandomCall], _ faultSeed: UInt64?, _ progress: Lock<String>
-    ) async -> Difference? {
-        func say(_ text: String) { progress.withLock { $0 = text } }
-        do {
+        await differenceInTime { say in
             let run = try ModelRun(faultSeed: faultSeed)
             for (index, call) in calls.enumerated() {
                 say("in step \(index), \(call)")
@@ -63,9 +33,6 @@ final class ModelRun {
             }
             say("at the end")
             try await run.finish()
-            return nil
-        } catch {
-            return Difference("\(progress.withLock { $0 }): \(error)")
         }
     }
 

@@ -23,6 +23,9 @@ final class Mount: @unchecked Sendable {
     private let configure: (inout FileSystemConfiguration) -> Void
     private let stagingLimitBytes: Int?
     private let bucketIdentity: String
+    private let memoryBlockCount: Int
+    /// What stands between the mount and the store, if anything.
+    private let between: (any ObjectStore)?
 
     private(set) var line: CuttableStore
     private(set) var cache: BlockCache
@@ -35,10 +38,14 @@ final class Mount: @unchecked Sendable {
 
     static let blockBytes = 4096
 
-    /// - Parameter directory: a state directory to share with another mount; nil makes one.
+    /// - Parameters:
+    ///   - directory: a state directory to share with another mount; nil makes one.
+    ///   - memoryBlockCount: the memory budget of reading, in blocks.
+    ///   - between: a store before `store`, which passes on what it gets.
     init(
         store: MemoryStore = MemoryStore(), time: TickingTime = TickingTime(), directory: String? = nil,
-        stagingLimitBytes: Int? = nil, bucketIdentity: String = "memory bucket",
+        stagingLimitBytes: Int? = nil, bucketIdentity: String = "memory bucket", memoryBlockCount: Int = 1024,
+        between: (any ObjectStore)? = nil,
         _ configure: @escaping (inout FileSystemConfiguration) -> Void = { _ in }
     ) throws {
         self.store = store
@@ -48,9 +55,11 @@ final class Mount: @unchecked Sendable {
         self.configure = configure
         self.stagingLimitBytes = stagingLimitBytes
         self.bucketIdentity = bucketIdentity
+        self.memoryBlockCount = memoryBlockCount
+        self.between = between
         try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
         (line, cache, area, queue, fileSystem) = try Self.start(
-            store, time, self.directory, stagingLimitBytes, bucketIdentity, configure)
+            between ?? store, time, self.directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, configure)
         leftovers = fileSystem.recover()
     }
 
@@ -64,12 +73,12 @@ final class Mount: @unchecked Sendable {
     }
 
     private static func start(
-        _ store: MemoryStore, _ time: TickingTime, _ directory: String, _ limitBytes: Int?, _ bucketIdentity: String,
-        _ configure: (inout FileSystemConfiguration) -> Void
+        _ store: any ObjectStore, _ time: TickingTime, _ directory: String, _ limitBytes: Int?,
+        _ bucketIdentity: String, _ memoryBlockCount: Int, _ configure: (inout FileSystemConfiguration) -> Void
     ) throws -> (CuttableStore, BlockCache, StagingArea, UploadQueue, FileSystem) {
         let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         let line = CuttableStore(store)
-        let pool = BufferPool(limitBytes: 1024 * blockBytes, bufferBytes: blockBytes)
+        let pool = BufferPool(limitBytes: memoryBlockCount * blockBytes, bufferBytes: blockBytes)
         let cache = BlockCache(store: line, pool: pool)
         let area = try StagingArea(
             stateDirectory: directory, bucketIdentity: bucketIdentity, limitBytes: limitBytes)
@@ -92,7 +101,7 @@ final class Mount: @unchecked Sendable {
 
     private func startAgain() throws {
         (line, cache, area, queue, fileSystem) = try Self.start(
-            store, time, directory, stagingLimitBytes, bucketIdentity, configure)
+            between ?? store, time, directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, configure)
         leftovers = fileSystem.recover()
     }
 

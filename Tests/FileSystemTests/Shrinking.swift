@@ -1,7 +1,7 @@
 // Makes a failing sequence of calls short enough to be read.
 
 /// Drops steps, in ever smaller runs, as long as it still fails. Few tries: a failure may depend on timing.
-func shrink(_ calls: [RandomCall], fails: ([RandomCall]) async -> Difference?) async -> ([RandomCall], Difference?) {
+func shrink<Call>(_ calls: [Call], fails: ([Call]) async -> Difference?) async -> ([Call], Difference?) {
     var best = calls
     var difference: Difference?
     var size = max(1, calls.count / 2)
@@ -28,6 +28,6 @@ func shrink(_ calls: [RandomCall], fails: ([RandomCall]) async -> Difference?) a
 }
 
 /// A failure as a test that can be pasted.
-func script(_ calls: [RandomCall]) -> String {
+func script(_ calls: [some CustomStringConvertible]) -> String {
     "[\n" + calls.map { "    \($0),\n" }.joined() + "]"
 }

@@ -56,6 +56,17 @@ def pytest_unconfigure(config):
     config.pail.close()
 
 
+def pytest_sessionfinish(session):
+    """A worker of pytest-xdist tells what it removed; its run is summarised by another process."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["swept"] = session.config.pail.swept
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    node.config.pail.swept += getattr(node, "workeroutput", {}).get("swept", [])
+
+
 def pytest_generate_tests(metafunc):
     if "place" in metafunc.fixturenames:
         places = metafunc.config.pail.places(metafunc.definition)
@@ -102,6 +113,9 @@ class Run:
         self._buckets, self._number, self.swept, self.counts = {}, 0, [], Counter()
         self._actors = {}
         self.servers = servers.parse(config.getoption("--s3"))
+        if config.getoption("numprocesses", None) and os.geteuid() == 0 and "user" in self._users():
+            # For all workers at once, and until the last has ended: each alone would take it from the others.
+            self._stack.enter_context(actors.fuse_for_everyone())
 
     @functools.cached_property
     def directory(self):
@@ -142,6 +156,8 @@ class Run:
             raise pytest.UsageError("no S3 server: give --s3 or PAIL_TEST_S3, or --tool local")
         usable = self.servers[:1] if definition.get_closest_marker("first_server") else self.servers
         full = self.config.getoption("--matrix") == "full"
+        if definition.get_closest_marker("first_user") and not full:
+            users = users[:1]
         return [Place(server, user) for index, server in enumerate(usable) for user in users
                 if full or index == 0 or user == users[0]]
 

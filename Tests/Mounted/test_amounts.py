@@ -8,7 +8,7 @@ from harness.content import pattern, sha256, sha256_of, write_large
 from harness.processes import in_parallel
 
 # Much work: once is enough.
-pytestmark = pytest.mark.first_server
+pytestmark = [pytest.mark.first_server, pytest.mark.first_user]
 
 
 @pytest.mark.deadline(300)

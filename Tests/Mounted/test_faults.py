@@ -11,7 +11,8 @@ from harness import mount_table
 from harness.content import pattern
 from harness.processes import Forked, run, wait_for
 
-pytestmark = [pytest.mark.needs("pail"), pytest.mark.unmounted, pytest.mark.first_server, pytest.mark.deadline(320)]
+pytestmark = [pytest.mark.needs("pail"), pytest.mark.unmounted, pytest.mark.first_server, pytest.mark.first_user,
+              pytest.mark.deadline(320)]
 
 #: How long a few operations in a row may wait for a server that does not answer, in seconds: each at most a minute.
 ANSWER_MAX = 200

@@ -16,6 +16,8 @@ numpy = pytest.importorskip("numpy")
 hdf5 = pytest.importorskip("h5py")
 netcdf = pytest.importorskip("netCDF4")
 
+pytestmark = pytest.mark.first_user
+
 
 def test_csv(mnt):
     rows = [[str(number), f"value, with \"quotes\" {number}", ""] for number in range(5000)]

@@ -14,7 +14,7 @@ from harness.holders import WAYS, holding
 from harness.processes import Forked, in_parallel, run
 from harness.servers import Bucket, Server
 
-pytestmark = [pytest.mark.unmounted, pytest.mark.first_server]
+pytestmark = [pytest.mark.unmounted, pytest.mark.first_server, pytest.mark.first_user]
 
 
 @pytest.mark.needs("s3")

@@ -9,6 +9,8 @@ from botocore.exceptions import ClientError
 from harness.content import pattern
 from harness.servers import Bucket
 
+pytestmark = pytest.mark.first_user
+
 NAMES = [
     "plain", "two words", " leading space", "trailing space ", "a+b", "100%", "%41%2F", "~home", "it's", 'say "hi"',
     "a&b", "<angle>", "semi;colon", "hash#tag", "what?", "star*", "[brackets]", "{braces}", "$HOME", "`tick`", "a=b",

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from harness.content import pattern
 from harness.processes import wait_for
 
-pytestmark = pytest.mark.needs("s3")
+pytestmark = [pytest.mark.needs("s3"), pytest.mark.first_user]
 
 
 def test_plain_objects_are_usable_without_flags(mnt, bucket):

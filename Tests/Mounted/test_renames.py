@@ -9,6 +9,8 @@ import pytest
 from harness.content import describe, make_tree, pattern
 from harness.processes import run
 
+pytestmark = pytest.mark.first_user
+
 NOREPLACE, EXCHANGE = 1, 2
 
 

@@ -9,6 +9,8 @@ import pytest
 from harness.content import pattern, sha256_of
 from harness.processes import Forked, in_parallel
 
+pytestmark = pytest.mark.first_user
+
 
 def test_a_second_process_sees_writes_at_once(mnt):
     with open(mnt / "file", "w+b", buffering=0) as file:

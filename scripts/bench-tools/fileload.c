@@ -4,12 +4,14 @@
 //   fileload generate SEED BYTES                           the bytes of a file of this seed, to stdout
 //   fileload verify   SEED [FIRST_PAGE]                    stdin must be those bytes, from this page on; prints the count
 //   fileload read     SEED FILE                            reads it all, 1 MiB at a time
-//   fileload random   SEED FILE BLOCK_BYTES THREADS COUNT  COUNT reads altogether, at aligned random offsets
+//   fileload random   SEED FILE BLOCK_BYTES THREADS COUNT [PERIOD_BYTES]   COUNT reads altogether, at aligned random
+//                     offsets; the file repeats itself after PERIOD_BYTES, if given
 //   fileload first    SEED FILE...                         the first 4 KiB of each, file N being of seed SEED+N
 //   fileload write    SEED FILE BYTES                      a new file, 1 MiB at a time, then fsync
 //   fileload patch    SEED FILE OFFSET BYTES               changes a part of it (whole pages), then fsync
 //   fileload append   SEED FILE BYTES                      grows it (from a whole page), then fsync
-//   fileload write-many | read-many SEED DIRECTORY COUNT BYTES    files f0000, f0001, ... of seeds SEED, SEED+1, ...
+//   fileload write-many SEED DIRECTORY COUNT BYTES         files f0000, f0001, ... of seeds SEED, SEED+1, ...
+//   fileload read-many  SEED DIRECTORY COUNT BYTES [THREADS]   reads them, thread N every THREADS-th from f000N on
 //
 // Each page of 4 KiB can be told from every other page of every file, and a read is checked: exit code 3 and a message
 // when a page is not what it should be. Exit code 1: an operation failed, with the reason.
@@ -126,7 +128,7 @@ struct reader {
     pthread_t thread;
     const char *path;
     int file;
-    uint64_t seed, blocks, number;
+    uint64_t seed, blocks, number, period;
     size_t block_bytes, count;
 };
 
@@ -139,13 +141,13 @@ static void *read_randomly(void *argument) {
             fprintf(stderr, "fileload: short read of %s at offset %zu\n", reader->path, (size_t)offset);
             exit(3);
         }
-        check(reader->seed, offset, (char *)buffer, reader->block_bytes, PAGE_WORDS, reader->path);
+        check(reader->seed, offset % reader->period, (char *)buffer, reader->block_bytes, PAGE_WORDS, reader->path);
     }
     free(buffer);
     return NULL;
 }
 
-static void read_random(uint64_t seed, const char *path, size_t block_bytes, size_t threads, size_t count) {
+static void read_random(uint64_t seed, const char *path, size_t block_bytes, size_t threads, size_t count, uint64_t period) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) die("open", path);
     struct stat status;
@@ -155,7 +157,8 @@ static void read_random(uint64_t seed, const char *path, size_t block_bytes, siz
     for (size_t number = 0; number < threads; number++) {
         readers[number] = (struct reader){
             .path = path, .file = file, .seed = seed, .blocks = status.st_size / block_bytes,
-            .number = number + 1, .block_bytes = block_bytes, .count = count / threads,
+            .number = number + 1, .period = period ? period : UINT64_MAX, .block_bytes = block_bytes,
+            .count = count / threads,
         };
         errno = pthread_create(&readers[number].thread, NULL, read_randomly, &readers[number]);
         if (errno) die("thread", "");
@@ -163,6 +166,36 @@ static void read_random(uint64_t seed, const char *path, size_t block_bytes, siz
     for (size_t number = 0; number < threads; number++) pthread_join(readers[number].thread, NULL);
     free(readers);
     close(file);
+}
+
+struct many_reader {
+    pthread_t thread;
+    const char *directory;
+    uint64_t seed, first, step, count, bytes;
+};
+
+static void *read_every(void *argument) {
+    struct many_reader *reader = argument;
+    for (uint64_t index = reader->first; index < reader->count; index += reader->step) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/f%04d", reader->directory, (int)index);
+        read_whole(reader->seed + index, path, reader->bytes);
+    }
+    return NULL;
+}
+
+static void read_many(uint64_t seed, const char *directory, uint64_t count, uint64_t bytes, size_t threads) {
+    struct many_reader *readers = calloc(threads, sizeof *readers);
+    if (!readers) die("allocate", "");
+    for (size_t number = 0; number < threads; number++) {
+        readers[number] = (struct many_reader){
+            .directory = directory, .seed = seed, .first = number, .step = threads, .count = count, .bytes = bytes,
+        };
+        errno = pthread_create(&readers[number].thread, NULL, read_every, &readers[number]);
+        if (errno) die("thread", "");
+    }
+    for (size_t number = 0; number < threads; number++) pthread_join(readers[number].thread, NULL);
+    free(readers);
 }
 
 static void read_first(uint64_t seed, const char *path) {
@@ -217,8 +250,9 @@ int main(int argc, char **argv) {
         verify_input(seed, argc == 4 ? number(argv[3]) * PAGE_BYTES : 0);
     } else if (!strcmp(command, "read") && argc == 4) {
         read_whole(seed, argv[3], 0);
-    } else if (!strcmp(command, "random") && argc == 7) {
-        read_random(seed, argv[3], number(argv[4]), number(argv[5]), number(argv[6]));
+    } else if (!strcmp(command, "random") && (argc == 7 || argc == 8)) {
+        uint64_t period = argc == 8 ? number(argv[7]) : 0;
+        read_random(seed, argv[3], number(argv[4]), number(argv[5]), number(argv[6]), period);
     } else if (!strcmp(command, "first") && argc > 3) {
         for (int index = 3; index < argc; index++) read_first(seed + index - 3, argv[index]);
     } else if (!strcmp(command, "write") && argc == 5) {
@@ -237,18 +271,17 @@ int main(int argc, char **argv) {
         if (fstat(file, &status) < 0) die("stat", argv[3]);
         write_all(file, seed, status.st_size, number(argv[4]), argv[3]);
         sync_and_close(file, argv[3]);
-    } else if ((!strcmp(command, "write-many") || !strcmp(command, "read-many")) && argc == 6) {
+    } else if (!strcmp(command, "read-many") && (argc == 6 || argc == 7)) {
+        size_t threads = argc == 7 ? number(argv[6]) : 1;
+        read_many(seed, argv[3], number(argv[4]), number(argv[5]), threads);
+    } else if (!strcmp(command, "write-many") && argc == 6) {
         uint64_t bytes = number(argv[5]);
         for (uint64_t index = 0; index < number(argv[4]); index++) {
             char path[4096];
             snprintf(path, sizeof path, "%s/f%04d", argv[3], (int)index);
-            if (command[0] == 'r') {
-                read_whole(seed + index, path, bytes);
-            } else {
-                int file = create(path, O_CREAT | O_TRUNC);
-                write_all(file, seed + index, 0, bytes, path);
-                if (close(file) < 0) die("close", path);
-            }
+            int file = create(path, O_CREAT | O_TRUNC);
+            write_all(file, seed + index, 0, bytes, path);
+            if (close(file) < 0) die("close", path);
         }
     } else {
         fprintf(stderr, "usage: see the top of scripts/bench-tools/fileload.c\n");

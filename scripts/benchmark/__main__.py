@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from .processes import Failed, TimedOut
+from .reading import READING_PARTS, reading_workloads
 from .report import COLUMNS, Row, Run, format_rows
 from .store import BUCKET, Relay, Store, stop_server, warn
 from .tools import TOOLS, FuseControl, Tool
@@ -30,8 +31,11 @@ S3 req    what the relay saw in the timed part.
 FAIL, > N (seconds, timed out) and n/a rows say why.
 """
 
-FULL = {"big": 1 << 30, "first": 20, "random": 200, "small": 1000, "list": 10_000, "tree": 2000, "directory": 200, "tar": 8}
-QUICK = {"big": 128 << 20, "first": 10, "random": 50, "small": 100, "list": 1000, "tree": 200, "directory": 40, "tar": 2}
+FULL = {"big": 1 << 30, "first": 20, "random": 200, "small": 1000, "huge": 4 << 30, "medium": 500, "list": 10_000, "tree": 2000, "directory": 200, "tar": 8}
+QUICK = {"big": 128 << 20, "first": 10, "random": 50, "small": 100, "huge": 512 << 20, "medium": 50, "list": 1000, "tree": 200, "directory": 40, "tar": 2}
+
+
+SETS = {"all": all_workloads, "reading": reading_workloads}
 
 
 class Bench:
@@ -57,7 +61,7 @@ class Bench:
         print(f"starting {arguments.server} ...", file=sys.stderr)
         self.store = Store(self.directory, arguments.server, sizes)
         print("writing the objects ...", file=sys.stderr)
-        self.store.prepare()
+        self.store.prepare(READING_PARTS if arguments.set == "reading" else set(sizes) - {"huge", "medium"})
         modes = {"direct": (0, 0), "relay": (arguments.latency, arguments.rate)}
         for mode in arguments.modes.split(","):
             if mode not in modes:
@@ -108,6 +112,8 @@ class Bench:
                     tool.unmount(time.monotonic() + limit)
                     self.drop_caches()
                     tool.mount()
+                elif workload.warm == "dropped":
+                    self.drop_caches()
             else:
                 self.drop_caches()
             before = tool.daemon.usage()
@@ -196,7 +202,10 @@ class Bench:
                     before.append(self.run_tool(relay, workload, tool))
             if self.arguments.limit and (run := self.run_limit(relay, workload)):
                 runs["limit"].append(run)
-        rows = [Row(relay.name, workload.name, workload.title, name, found) for name, found in runs.items() if found]
+        rows = [
+            Row(relay.name, workload.name, workload.title, name, found, workload.note)
+            for name, found in runs.items() if found
+        ]
         print(format_rows(rows), flush=True)
         self.rows += rows
 
@@ -208,7 +217,7 @@ class Bench:
             if name not in TOOLS:
                 raise Failed(f"--tools: no '{name}'; there are {', '.join(TOOLS)}")
             tools.append(TOOLS[name])
-        workloads = all_workloads(self.store)
+        workloads = SETS[arguments.set](self.store)
         if arguments.only:
             wanted = arguments.only.split(",")
             unknown = set(wanted) - {workload.name for workload in workloads}
@@ -251,6 +260,7 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, default=3, help="runs of each workload, of which the median counts (3)")
     parser.add_argument("--quick", action="store_true", help="an eighth of the data, one run: minutes, not hours")
+    parser.add_argument("--set", default="all", choices=SETS, help="reading: what reading is judged by (all)")
     parser.add_argument("--only", metavar="NAME,...", help="these workloads, by the name that stands in brackets")
     parser.add_argument("--tools", default="pail,s3fs,rclone", metavar="NAME,...", help="of pail, s3fs, rclone")
     parser.add_argument("--modes", default="direct,relay", metavar="NAME,...", help="of direct, relay")

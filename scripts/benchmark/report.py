@@ -1,6 +1,7 @@
 """The table, and the same figures as JSON."""
 
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 
@@ -28,6 +29,7 @@ class Row:
     title: str
     tool: str
     runs: list[Run]
+    note: Callable[[Run], str] | None = None  # what else is worth saying of the median run
 
     @property
     def status(self) -> str:
@@ -87,6 +89,8 @@ def format_rows(rows: list[Row], own: str = "pail") -> str:
                 line += f"{run.cpu_seconds:9.2f}{run.peak_bytes / 1e6:8.0f}"
             line += f"{run.requests.get('total', 0):8}{run.up_bytes / 1e6:8.1f}{run.down_bytes / 1e6:9.1f}"
             line += f"{ratio(row.seconds, best_peer):>8}{ratio(row.seconds, limit):>8}  {requests}"
+            if row.note and (note := row.note(run)):
+                line += f"; {note}"
         else:
             shown = {"fail": "FAIL", "timeout": f"> {max(run.seconds for run in row.runs):.0f}", "n/a": "n/a"}[row.status]
             line = f"{row.tool:8}{shown:>10}  {row.detail}"

@@ -24,7 +24,8 @@ BUCKET = "bench"
 PART_BYTES = 8 << 20
 PARALLEL = 32
 MB = 1 << 20
-BIG_SEED, FIRST_SEED, SMALL_SEED = 1, 1000, 20_000
+BIG_SEED, FIRST_SEED, SMALL_SEED, MEDIUM_SEED = 1, 1000, 20_000, 30_000
+MEDIUM_BYTES = 16 << 10
 
 
 class Relay:
@@ -105,22 +106,55 @@ class Store:
         if process.wait() != 0:
             raise Failed("fileload generate")
 
-    def prepare(self) -> None:
-        """The objects that the reading workloads share."""
+    def prepare(self, parts: set[str]) -> None:
+        """The objects that the workloads share: those of the sizes that are named."""
         sizes = self.sizes
         self.client.create_bucket(Bucket=BUCKET)
-        self.put_generated("big", BIG_SEED, sizes["big"])
-        for index in range(sizes["first"]):
-            self.put_generated(f"first/f{index:04}", FIRST_SEED + index, 8 * MB)
-        self.put_many([(f"list/entry-{index:05}.dat", b"0123456789") for index in range(sizes["list"])])
-        per_directory = 10
-        names = [f"tree/d{index // per_directory:03}/f{index % per_directory}" for index in range(sizes["tree"])]
-        self.put_many([(name, b"0123456789") for name in names])
-        small = self.directory / "small"
-        small.mkdir()
-        run([FILELOAD, "write-many", str(SMALL_SEED), str(small), str(sizes["small"]), "4096"], 60)
-        self.put_many([(f"small/{path.name}", path.read_bytes()) for path in sorted(small.iterdir())])
-        self.make_source_tree()
+        if "big" in parts:
+            self.put_generated("big", BIG_SEED, sizes["big"])
+        if "huge" in parts:
+            self.make_huge()
+        if "first" in parts:
+            for index in range(sizes["first"]):
+                self.put_generated(f"first/f{index:04}", FIRST_SEED + index, 8 * MB)
+        if "list" in parts:
+            self.put_many([(f"list/entry-{index:05}.dat", b"0123456789") for index in range(sizes["list"])])
+        if "tree" in parts:
+            per_directory = 10
+            names = [f"tree/d{index // per_directory:03}/f{index % per_directory}" for index in range(sizes["tree"])]
+            self.put_many([(name, b"0123456789") for name in names])
+        if "small" in parts:
+            self.put_files("small", SMALL_SEED, sizes["small"], 4096)
+        if "medium" in parts:
+            self.put_files("medium", MEDIUM_SEED, sizes["medium"], MEDIUM_BYTES)
+        if "tar" in parts:
+            self.make_source_tree()
+
+    def put_files(self, name: str, seed: int, count: int, size: int) -> None:
+        directory = self.directory / name
+        directory.mkdir()
+        run([FILELOAD, "write-many", str(seed), str(directory), str(count), str(size)], 60)
+        self.put_many([(f"{name}/{path.name}", path.read_bytes()) for path in sorted(directory.iterdir())])
+
+    def make_huge(self) -> None:
+        """An object that repeats `big`, put together by the server."""
+        big, client = self.sizes["big"], self.client
+        upload = client.create_multipart_upload(Bucket=BUCKET, Key="huge")["UploadId"]
+        part_bytes = min(256 * MB, big)
+
+        def copy(number: int) -> dict:
+            first = (number - 1) * part_bytes % big
+            answer = client.upload_part_copy(
+                Bucket=BUCKET, Key="huge", UploadId=upload, PartNumber=number,
+                CopySource={"Bucket": BUCKET, "Key": "big"}, CopySourceRange=f"bytes={first}-{first + part_bytes - 1}",
+            )  # fmt: skip
+            return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
+
+        if big % part_bytes or self.sizes["huge"] % part_bytes:
+            raise Failed("--sizes: huge must be a multiple of big or of 256M, and big of 256M where it is larger")
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            parts = list(pool.map(copy, range(1, self.sizes["huge"] // part_bytes + 1)))
+        client.complete_multipart_upload(Bucket=BUCKET, Key="huge", UploadId=upload, MultipartUpload={"Parts": parts})
 
     def make_source_tree(self) -> None:
         """A tar of real source files: packages of Python's own library."""

@@ -4,6 +4,7 @@ import zlib
 from pathlib import Path
 
 from .processes import Failed, run
+from .report import Run
 from .store import BIG_SEED, BUCKET, FILELOAD, FIRST_SEED, MB, PART_BYTES, SMALL_SEED, Curl, Relay, Store
 
 
@@ -13,7 +14,9 @@ class Workload:
     name = ""  # for --only
     title = ""
     until_stored = False  # the time ends when the mount is gone and all is in S3, not when the command ends
-    warm = ""  # "same": `warm_up` runs on the same mount; "again": then it is mounted anew, its disk cache kept
+    # "same": `warm_up` runs on the same mount; "dropped": then the kernel's caches are dropped; "again": then it is mounted
+    # anew, its disk cache kept
+    warm = ""
     needs_prefix = False  # works in a directory of its own
 
     def __init__(self, store: Store):
@@ -28,6 +31,10 @@ class Workload:
 
     def run(self, mount: Path, prefix: str, seconds: float) -> None:
         raise NotImplementedError
+
+    def note(self, run: Run) -> str:
+        """What else the table says of a tool's run."""
+        return ""
 
     def verify(self, prefix: str) -> None:
         """Raises `Failed` when S3 does not hold what was written. Not timed."""

@@ -1,6 +1,7 @@
 """Servers that fail on purpose: a port that never answers, an S3 of canned answers, a relay with faults."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -114,15 +115,23 @@ class Relay:
         os.write(self._fault_write, fault.encode() + b"\n")
         wait_for(lambda: self._told() == fault, 5, f"relay set to {fault}")
 
+    def requests(self):
+        """The requests of the mount since the last call: dictionaries of `method`, `path`, `range` and `bytes` (of the
+        answer's body; 0 while it is under way)."""
+        return json.loads(self._ask("/-relay-requests-"))
+
     def _told(self):
+        return self._ask("/-relay-fault-")
+
+    def _ask(self, path):
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.endpoint).netloc, timeout=5)
-        connection.request("GET", "/-relay-fault-")
+        connection.request("GET", path)
         answer = connection.getresponse().read().decode()
         connection.close()
         return answer
 
     def _serve(self):
-        relay, state = self, {"fault": "none"}
+        relay, state = self, {"fault": "none", "requests": []}
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -138,6 +147,11 @@ class Relay:
             def _relay(self):
                 if self.path == "/-relay-fault-":
                     return _reply(self, 200, {}, state["fault"].encode())
+                if self.path == "/-relay-requests-":
+                    seen, state["requests"] = state["requests"], []
+                    return _reply(self, 200, {}, json.dumps(seen).encode())
+                record = {"method": self.command, "path": self.path, "range": self.headers.get("Range"), "bytes": 0}
+                state["requests"].append(record)
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 if self._faulty():
                     return None
@@ -150,7 +164,9 @@ class Relay:
                 answer = self.upstream.getresponse()
                 headers = {name: value for name, value in answer.getheaders()
                            if name.lower() not in ("connection", "transfer-encoding", "keep-alive")}
-                return _reply(self, answer.status, headers, answer.read())
+                content = answer.read()
+                record["bytes"] = len(content)
+                return _reply(self, answer.status, headers, content)
 
             def _faulty(self):
                 uploads = self.command in ("PUT", "POST")
