@@ -42,9 +42,9 @@ struct ReadAhead {
         /// Equal distances in a row that prove a stride, and the most accesses it is predicted for.
         var strideProofCount = 3
         var strideDepthMax = 32
-        /// The aligned stretch that is fetched whole at the second random read in it, in bytes, and how many of the
+        /// The aligned stretch that is fetched whole at the second random read in it, in blocks, and how many of the
         /// stretches read last are remembered.
-        var neighbourhoodBytes = 128 << 10
+        var neighbourhoodBlockCount = 4
         var neighbourhoodCountMax = 16
     }
 
@@ -227,8 +227,9 @@ struct ReadAhead {
     /// Asks for all of a stretch when a read comes back to it, as the small reads of a file's index do: a request for
     /// each of them would cost more than the bytes.
     private mutating func adviseNeighbourhood(_ range: ByteRange, _ roomBytes: Int, _ advice: inout Advice) {
-        guard range.count < parameters.neighbourhoodBytes else { return }
-        let number = range.lowerBound / parameters.neighbourhoodBytes
+        let stretchBytes = parameters.neighbourhoodBlockCount * parameters.blockBytes
+        guard range.count < stretchBytes else { return }
+        let number = range.lowerBound / stretchBytes
         let block = range.lowerBound / parameters.blockBytes
         guard let position = neighbourhoods.firstIndex(where: { $0.number == number }) else {
             if neighbourhoods.count == parameters.neighbourhoodCountMax { neighbourhoods.removeFirst() }
@@ -236,8 +237,8 @@ struct ReadAhead {
             return
         }
         guard neighbourhoods[position].block != block else { return }
-        let start = number * parameters.neighbourhoodBytes
-        let all = ByteRange(start, min(start + parameters.neighbourhoodBytes, parameters.objectBytes))
+        let start = number * stretchBytes
+        let all = ByteRange(start, min(start + stretchBytes, parameters.objectBytes))
         guard all.count <= roomBytes else { return }
         neighbourhoods.remove(at: position)
         advice.fetch.append(all)
