@@ -22,7 +22,8 @@ struct DiskHealth {
         let isFirst = retryAt == nil
         retryAt = now + Self.pauseNanoseconds
         guard isFirst else { return nil }
-        return "\(purpose) failed, going on without (\(reason)); tried again every \(Self.pauseNanoseconds / 1_000_000_000) s"
+        let seconds = Self.pauseNanoseconds / 1_000_000_000
+        return "\(purpose) failed, going on without (\(reason)); tried again every \(seconds) s"
     }
 
     /// Returns the line to log when an outage ended with it.

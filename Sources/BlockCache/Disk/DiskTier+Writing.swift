@@ -58,8 +58,10 @@ extension DiskTier {
 
     /// Writes blocks of one segment.
     private func write(_ blocks: [(index: Int, block: Block)], _ key: GroupKey) {
-        let sorted = blocks.sorted { $0.index < $1.index }.reduce(into: [(index: Int, block: Block)]()) { unique, next in
-            if unique.last?.index != next.index { unique.append(next) }
+        // A block that was evicted and fetched again may come twice.
+        var sorted: [(index: Int, block: Block)] = []
+        for next in blocks.sorted(by: { $0.index < $1.index }) where sorted.last?.index != next.index {
+            sorted.append(next)
         }
         var written: [(index: Int, block: Block)]?
         let isAllowed = state.withLock { $0.writing.mayTry(at: time.monotonicNanoseconds) }
