@@ -116,7 +116,8 @@ extension LaunchEnvironment {
         if let (_, base) = first("XDG_CACHE_HOME"), base.hasPrefix("/") { return "\(base)/pail" }
         guard let home, home.hasPrefix("/") else {
             throw UsageError(
-                "there is no home directory to keep a cache in; name a directory with --cache-dir, or use --cache-size 0")
+                "there is no home directory to keep a cache in; name a directory with --cache-dir, or use --cache-size 0"
+            )
         }
         return "\(home)/.cache/pail"
     }

@@ -115,7 +115,8 @@ struct ProcessArguments: ParsableArguments {
             valueName: "dir"))
     var cacheDir: String?
     @Option(
-        help: ArgumentHelp("The most that is kept there, of all mounts; 0 for no disk cache. [10G]", valueName: "bytes"))
+        help: ArgumentHelp("The most that is kept there, of all mounts; 0 for no disk cache. [10G]", valueName: "bytes")
+    )
     var cacheSize: String?
     @Option(help: ArgumentHelp("How much of its file system stays free. [10]", valueName: "percent"))
     var cacheFree: String?

@@ -23,16 +23,26 @@ final class CacheFolder: Sendable {
     }
 
     deinit {
-        _ = nftw(
-            path,
-            { name, _, _, _ in
-                _ = remove(name!)
-                return 0
-            }, 16, Int32(FTW_DEPTH | FTW_PHYS))
+        Self.remove(path)
+    }
+
+    /// A file, or a directory with all that is in it.
+    static func remove(_ path: String) {
+        if let names = try? DiskCalls().names(AT_FDCWD, path) {
+            for name in names { remove("\(path)/\(name)") }
+        }
+        _ = Glibc.remove(path)
     }
 
     /// The paths of all segment files.
-    var segments: [String] { get throws { try files().filter { $0.contains("-") && !$0.contains("/new/") } } }
+    var segments: [String] {
+        get throws {
+            try files().filter { path in
+                let parts = path.split(separator: "/").suffix(2).map(String.init)
+                return SegmentName(directory: parts[0], file: parts[1]) != nil
+            }
+        }
+    }
 
     /// Every regular file below.
     func files() throws -> [String] {
@@ -80,8 +90,8 @@ struct DiskFixture {
 
     init(
         _ folder: String, store: MemoryStore, bucket: String = "http://server bucket", blockCount: Int = 4096,
-        fault: (@Sendable (DiskCalls.Call) -> Int32?)? = nil, time: SimulatedTime = SimulatedTime(),
-        _ configure: (inout DiskCacheConfiguration) -> Void = { _ in }
+        time: SimulatedTime = SimulatedTime(), configure: (inout DiskCacheConfiguration) -> Void = { _ in },
+        fault: (@Sendable (DiskCalls.Call) -> Int32?)? = nil
     ) {
         self.store = store
         self.time = time

@@ -166,7 +166,8 @@ struct DiskTierTests {
         for mount in mounts {
             await mount.drain()
             #expect(mount.tier.statistics.corruptBlocks == 0)
-            #expect(mount.lines.all.filter { $0.contains("failed") }.isEmpty, "\(mount.lines.all)")
+            let failures = mount.lines.all.filter { !$0.hasSuffix("until there is") }
+            #expect(failures.isEmpty, "\(failures)")
         }
     }
 
@@ -193,10 +194,10 @@ struct DiskTierTests {
         let folder = try CacheFolder()
         let store = DiskFixture.store()
         let byteCount = 40 * blockBytes
+        let versions = (0..<24).map { store.object(byteCount, at: "k\($0)", salt: UInt64($0)) }
         func read(_ numbers: Range<Int>, _ fixture: DiskFixture) async throws {
             for number in numbers {
-                let version = store.object(byteCount, at: "k\(number)", salt: UInt64(number))
-                try await fixture.expectRead(version, of: Fixture.bytes(byteCount, salt: UInt64(number)))
+                try await fixture.expectRead(versions[number], of: Fixture.bytes(byteCount, salt: UInt64(number)))
                 await fixture.drain()
             }
         }

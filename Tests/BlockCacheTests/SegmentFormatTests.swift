@@ -44,25 +44,22 @@ struct SegmentFormatTests {
     @Test func everyFlippedBitIsHarmless() {
         let header = Self.header()
         let page = header.encoded()
-        let once = Array(0..<48) + Array(576..<576 + 20 + 7 + 6 + 2)
+        let once = Set(Array(0..<48) + Array(576..<576 + 20 + 11 + 2))
         for position in page.indices {
-            for bit in [UInt8(1), 0x10, 0x80] {
-                var damaged = page
-                damaged[position] ^= bit
-                let parsed = SegmentHeader.parse(damaged)
-                if once.contains(position) {
-                    #expect(parsed == nil, "byte \(position)")
-                } else {
-                    #expect(parsed == nil || parsed?.identity == header.identity, "byte \(position)")
-                }
-            }
+            var damaged = page
+            damaged[position] ^= 1 << UInt8(position % 8)
+            let parsed = SegmentHeader.parse(damaged)
+            let isHarmless = once.contains(position) ? parsed == nil : parsed?.identity == header.identity
+            if !isHarmless { Issue.record("byte \(position)") }
         }
     }
 
     @Test func tornPagesAreNoHeaders() {
         let page = Self.header().encoded()
-        for count in 0..<page.count { #expect(SegmentHeader.parse(Array(page[..<count])) == nil) }
-        for count in 0..<611 {
+        for count in 0..<page.count where SegmentHeader.parse(Array(page[..<count])) != nil {
+            Issue.record("a page of \(count) bytes")
+        }
+        for count in 0..<576 + 33 {
             #expect(SegmentHeader.parse(page[..<count] + [UInt8](repeating: 0, count: 4096 - count)) == nil)
         }
     }

@@ -89,7 +89,9 @@ struct SegmentHeader: Sendable, Equatable {
     func encoded() -> [UInt8] {
         var page = [UInt8](repeating: 0, count: Self.byteCount)
         func put(_ value: some FixedWidthInteger, _ offset: Int) {
-            for byte in 0..<value.bitWidth / 8 { page[offset + byte] = UInt8(truncatingIfNeeded: value >> (8 * byte)) }
+            page.withUnsafeMutableBytes {
+                $0.storeBytes(of: value.littleEndian, toByteOffset: offset, as: type(of: value))
+            }
         }
         let texts = [identity.bucket, identity.version.key.string, identity.version.etag.value]
         page.replaceSubrange(0..<Self.magic.count, with: Self.magic)
@@ -117,7 +119,7 @@ struct SegmentHeader: Sendable, Equatable {
     static func parse(_ page: [UInt8]) -> SegmentHeader? {
         guard page.count == byteCount, page.starts(with: magic) else { return nil }
         func number<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type) -> Value {
-            (0..<Value.bitWidth / 8).reduce(0) { $0 | Value(truncatingIfNeeded: page[offset + $1]) << (8 * $1) }
+            page.withUnsafeBytes { Value(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: Value.self)) }
         }
         guard number(Field.formatVersion, UInt32.self) == formatVersion else { return nil }
         let lengths = [Field.bucketBytes, Field.keyBytes, Field.etagBytes].map { Int(number($0, UInt16.self)) }
