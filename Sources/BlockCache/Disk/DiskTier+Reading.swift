@@ -73,7 +73,8 @@ extension DiskTier {
             }
             done += accepted
             if accepted < piece.count {
-                drop(piece.lowerBound + accepted, of: file)
+                // All that follows is fetched again in any case, and a file that was cut short lacks it too.
+                drop(piece.lowerBound + accepted..<min(blocks.upperBound, identity.blocks.upperBound), of: file)
                 break
             }
         }
@@ -98,9 +99,9 @@ extension DiskTier {
         }
     }
 
-    /// Makes a damaged block be written again.
-    private func drop(_ block: Int, of file: SegmentFile) {
-        change(file) { file throws(DiskError) in try file.drop(block) }
+    /// Makes damaged blocks be written again.
+    private func drop(_ blocks: Range<Int>, of file: SegmentFile) {
+        change(file) { file throws(DiskError) in try file.drop(blocks) }
     }
 
     /// Changes a segment that was found. On a disk that cannot be written to nothing happens.

@@ -111,10 +111,10 @@ final class SegmentFile {
         return header
     }
 
-    /// Forgets a block whose bytes are not what they were, so that it is written again.
-    func drop(_ block: Int) throws(DiskError) {
-        header.table[block - header.identity.blocks.lowerBound] = 0
-        try writeMarks(block..<block + 1)
+    /// Forgets blocks whose bytes may not be what they were, so that they are written again.
+    func drop(_ blocks: Range<Int>) throws(DiskError) {
+        for block in blocks { header.table[block - header.identity.blocks.lowerBound] = 0 }
+        try writeMarks(blocks)
     }
 
     /// Notes that blocks were found again.
