@@ -162,6 +162,8 @@ func dropKernelCache() -> Bool {
 func diskCache(_ directory: String, _ store: RelayStore, limit: Int = 4096 * mib) -> BlockCache {
     var configuration = DiskCacheConfiguration(directory: directory, bucket: "benchmark")
     configuration.limitBytes = limit
+    // As a mount with 1 GiB of memory has it.
+    configuration.writeQueueBytesMax = 128 * mib
     let tier = DiskTier(configuration: configuration, blockBytes: 128 * kib) { print($0) }
     tier.start()
     return BlockCache(store: store, pool: BufferPool(limitBytes: 512 * mib, bufferBytes: 128 * kib), disk: tier)
@@ -185,7 +187,13 @@ func measureDisk() async throws {
             "cold stream of 1 GiB, \(isKept ? "with" : "without") disk: \(text(seconds / 1e9, 2)) s,",
             "then \(text(drained / 1e9, 2)) s writing, \(skipped) blocks not written")
     }
-    for name in ["dropped", "warm", "warm"] {
+    // What was too much for the disk at first.
+    for _ in 0..<3 {
+        let cache = diskCache(directory, RelayStore(firstByteMilliseconds: 0, bytesPerSecond: 30e6))
+        try await stream(cache, ReadStream(version: object), 0, object.byteCount, 128 * kib)
+        await cache.disk?.drain(timeoutNanoseconds: 60_000_000_000)
+    }
+    for name in ["dropped", "dropped", "warm", "warm"] {
         let isDropped = name == "dropped" && dropKernelCache()
         let store = RelayStore(firstByteMilliseconds: 30, bytesPerSecond: 90e6)
         let cache = diskCache(directory, store)

@@ -223,3 +223,9 @@ int64_t pail_read_vectors(int fd, const void *vectors, int count, int64_t offset
 int64_t pail_write_vectors(int fd, const void *vectors, int count, int64_t offset) {
     return pwritev(fd, vectors, count, offset);
 }
+
+int pail_set_direct(int fd, int is_direct) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) return -1;
+    return fcntl(fd, F_SETFL, is_direct ? flags | O_DIRECT : flags & ~O_DIRECT);
+}

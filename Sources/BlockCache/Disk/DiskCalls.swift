@@ -59,14 +59,48 @@ struct DiskCalls: Sendable {
         DiskFile(descriptor: try retrying(.open) { pail_open_at(directory, name, flags, 0o600) })
     }
 
+    /// From this length on transfers go past the page cache, where the file system can do so: copying costs more
+    /// processor time than everything else together, and what is read is kept in memory anyway.
+    static let directBytesMin = 512 << 10
+    /// What offsets, lengths and memory must be multiples of for that.
+    static let directAlignment = 4096
+
     /// Fills buffers in order; returns how many bytes there were, fewer only at the end of the file.
     func read(_ file: borrowing DiskFile, _ vectors: [iovec], at offset: Int) throws(DiskError) -> Int {
-        try moving(.read, vectors, offset, file.descriptor, pail_read_vectors)
+        if Self.isDirect(vectors, offset), let count = try direct(.read, vectors, offset, file, pail_read_vectors) {
+            return count
+        }
+        return try moving(.read, vectors, offset, file.descriptor, pail_read_vectors)
     }
 
     /// Writes all of the buffers in order.
     func write(_ file: borrowing DiskFile, _ vectors: [iovec], at offset: Int) throws(DiskError) {
+        if Self.isDirect(vectors, offset), try direct(.write, vectors, offset, file, pail_write_vectors) != nil {
+            return
+        }
         _ = try moving(.write, vectors, offset, file.descriptor, pail_write_vectors)
+    }
+
+    private static func isDirect(_ vectors: [iovec], _ offset: Int) -> Bool {
+        vectors.reduce(0) { $0 + $1.iov_len } >= directBytesMin && offset % directAlignment == 0
+            && vectors.allSatisfy { vector in
+                vector.iov_len % directAlignment == 0 && Int(bitPattern: vector.iov_base) % directAlignment == 0
+            }
+    }
+
+    /// Nil when it cannot be done past the page cache. The file is used by this thread alone.
+    private func direct(
+        _ call: Call, _ vectors: [iovec], _ offset: Int, _ file: borrowing DiskFile,
+        _ transfer: (Int32, UnsafeRawPointer?, Int32, Int64) -> Int64
+    ) throws(DiskError) -> Int? {
+        let descriptor = file.descriptor
+        guard pail_set_direct(descriptor, 1) == 0 else { return nil }
+        defer { _ = pail_set_direct(descriptor, 0) }
+        do throws(DiskError) {
+            return try moving(call, vectors, offset, descriptor, transfer)
+        } catch .call(_, EINVAL) {
+            return nil
+        }
     }
 
     /// Continues after partial transfers, until all is moved or a call moves nothing.
@@ -111,6 +145,11 @@ struct DiskCalls: Sendable {
         defer { buffer.deallocate() }
         buffer.copyBytes(from: bytes)
         try write(file, [iovec(iov_base: buffer.baseAddress, iov_len: bytes.count)], at: offset)
+    }
+
+    /// Tells the kernel not to read more than is asked for: what comes next is known better here.
+    func willReadPieces(_ file: borrowing DiskFile) {
+        _ = posix_fadvise(file.descriptor, 0, 0, POSIX_FADV_RANDOM)
     }
 
     func rename(_ directory: Int32, _ from: String, _ to: String) throws(DiskError) {

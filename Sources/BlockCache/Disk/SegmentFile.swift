@@ -32,6 +32,7 @@ final class SegmentFile {
         guard let file = try directory.open(name, forWriting: forWriting) else { return .absent }
         let page = try directory.calls.readBytes(file, count: SegmentHeader.byteCount, at: 0)
         guard let header = SegmentHeader.parse(page), header.identity == identity else { return .foreign }
+        directory.calls.willReadPieces(file)
         return .found(SegmentFile(name, header, file, directory.calls))
     }
 
@@ -47,16 +48,21 @@ final class SegmentFile {
         _ blocks: Range<Int>, into destinations: [UnsafeMutableRawPointer], accept: () -> Void
     ) throws(DiskError) -> Int {
         let identity = header.identity
+        // The last block of an object is read with the rest of its page, which is not there: for direct transfers.
+        let alignment = DiskCalls.directAlignment
         let vectors = zip(blocks, destinations).map { index, memory in
-            iovec(iov_base: memory, iov_len: identity.byteCount(ofBlock: index))
+            iovec(
+                iov_base: memory,
+                iov_len: (identity.byteCount(ofBlock: index) + alignment - 1) / alignment * alignment)
         }
         let done = try calls.read(file, vectors, at: identity.fileOffset(ofBlock: blocks.lowerBound))
         var end = 0
         for (position, vector) in vectors.enumerated() {
-            end += vector.iov_len
+            let byteCount = identity.byteCount(ofBlock: blocks.lowerBound + position)
+            end += byteCount
             let mark = header.table[blocks.lowerBound + position - identity.blocks.lowerBound]
             // SAFETY: the bytes were just read into memory that belongs to this call.
-            let bytes = UnsafeRawBufferPointer(start: vector.iov_base, count: vector.iov_len)
+            let bytes = UnsafeRawBufferPointer(start: vector.iov_base, count: byteCount)
             guard end <= done, mark != 0, SegmentHeader.mark(bytes) == mark else { return position }
             accept()
         }
@@ -72,8 +78,7 @@ final class SegmentFile {
         let new = blocks.filter { !has($0.index) }
         for run in runs(new.map(\.index)) {
             let members = new.filter { run.contains($0.index) }
-            try calls.write(
-                file, SegmentFile.vectors(members), at: identity.fileOffset(ofBlock: run.lowerBound))
+            try SegmentFile.write(members, of: identity, to: file, calls)
             for member in members { mark(member) }
             try writeMarks(run)
         }
@@ -94,19 +99,17 @@ final class SegmentFile {
             let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: page.count, alignment: 4096)
             defer { memory.deallocate() }
             memory.copyBytes(from: page)
-            // A small object, and the start of any, is one call: the header and the blocks behind it.
-            var vectors = [iovec(iov_base: memory.baseAddress, iov_len: memory.count)]
-            var offset = 0
-            for run in runs(blocks.map(\.index)) {
-                let start = identity.fileOffset(ofBlock: run.lowerBound)
-                if offset + vectors.reduce(0, { $0 + $1.iov_len }) != start {
-                    try directory.calls.write(file, vectors, at: offset)
-                    vectors = []
-                    offset = start
-                }
-                vectors += SegmentFile.vectors(blocks.filter { run.contains($0.index) })
+            var rest = blocks[...]
+            var first = [iovec(iov_base: memory.baseAddress, iov_len: memory.count)]
+            if blocks.count == 1, blocks[0].index == identity.blocks.lowerBound {
+                // A small object is one call: the header and the block behind it.
+                first += SegmentFile.vectors(blocks)
+                rest = []
             }
-            try directory.calls.write(file, vectors, at: offset)
+            try directory.calls.write(file, first, at: 0)
+            for run in runs(rest.map(\.index)) {
+                try SegmentFile.write(rest.filter { run.contains($0.index) }, of: identity, to: file, directory.calls)
+            }
         }
         return header
     }
@@ -139,6 +142,22 @@ final class SegmentFile {
             (0..<4).map { UInt8(truncatingIfNeeded: mark >> (8 * UInt32($0))) }
         }
         try calls.writeBytes(file, bytes, at: SegmentHeader.Field.table + 4 * first)
+    }
+
+    /// Writes neighbouring blocks. The end of an object that does not fill its page goes by itself, so that all before
+    /// it can go past the page cache.
+    private static func write(
+        _ blocks: [(index: Int, block: Block)], of identity: SegmentIdentity, to file: borrowing DiskFile,
+        _ calls: DiskCalls
+    ) throws(DiskError) {
+        var whole = blocks
+        if let last = blocks.last, last.block.byteCount % DiskCalls.directAlignment != 0 {
+            try calls.write(file, vectors([last]), at: identity.fileOffset(ofBlock: last.index))
+            whole.removeLast()
+        }
+        if let first = whole.first {
+            try calls.write(file, vectors(whole), at: identity.fileOffset(ofBlock: first.index))
+        }
     }
 
     private static func vectors(_ blocks: [(index: Int, block: Block)]) -> [iovec] {

@@ -76,6 +76,10 @@ int pail_open_at(int directory, const char *name, int flags, unsigned mode);
 int64_t pail_read_vectors(int fd, const void *vectors, int count, int64_t offset);
 int64_t pail_write_vectors(int fd, const void *vectors, int count, int64_t offset);
 
+/// Sets or clears O_DIRECT of an open file: transfers go between the disk and aligned memory, past the page cache.
+/// 0, or -1 with errno (EINVAL where the file system has no such thing).
+int pail_set_direct(int fd, int is_direct);
+
 /// memmem(3): the offset of the first `needle` in `bytes`, or -1.
 int64_t pail_find_bytes(const void *bytes, int64_t count, const void *needle, int64_t needle_count);
 
