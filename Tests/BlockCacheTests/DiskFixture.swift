@@ -125,7 +125,7 @@ struct DiskFixture {
                     signal.set(())
                     return
                 }
-                state.idleSignals.append(signal)
+                state.idleSignals.append((signal, waitsForScan: true))
             }
             signal.observe { continuation.resume() }
         }

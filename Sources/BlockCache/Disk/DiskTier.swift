@@ -38,8 +38,8 @@ public final class DiskTier: Sendable {
         var isScanning = false
         /// Whether it was told that there is no room.
         var isRoomless = false
-        /// Told when nothing is left to write.
-        var idleSignals: [OneShot<Void>] = []
+        /// Told when nothing is left to write, and some of them only once no scan runs either.
+        var idleSignals: [(signal: OneShot<Void>, waitsForScan: Bool)] = []
         var statistics = DiskCacheStatistics()
     }
 
@@ -85,11 +85,11 @@ public final class DiskTier: Sendable {
     public func drain(timeoutNanoseconds: UInt64) async {
         let signal = OneShot<Void>()
         state.withLock { state in
-            guard state.isWriting || state.isScanning else {
+            guard state.isWriting else {
                 signal.set(())
                 return
             }
-            state.idleSignals.append(signal)
+            state.idleSignals.append((signal, waitsForScan: false))
         }
         let timer = Task { [time] in
             try? await time.sleep(nanoseconds: timeoutNanoseconds)
@@ -168,9 +168,10 @@ public final class DiskTier: Sendable {
     func wakeIdle(_ change: (inout State) -> Void) {
         let signals: [OneShot<Void>] = state.withLock { state in
             change(&state)
-            guard !state.isWriting, !state.isScanning else { return [] }
-            defer { state.idleSignals = [] }
-            return state.idleSignals
+            guard !state.isWriting else { return [] }
+            let isScanning = state.isScanning
+            defer { state.idleSignals.removeAll { !isScanning || !$0.waitsForScan } }
+            return state.idleSignals.filter { !isScanning || !$0.waitsForScan }.map(\.signal)
         }
         for signal in signals { signal.set(()) }
     }
