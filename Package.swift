@@ -45,7 +45,7 @@ let package = Package(
         layer("Credentials", ["Base", "S3Protocol", "HTTPTransport"]),
         layer("ObjectStore", [logging, "Base", "ObjectModel", "S3Protocol", "HTTPTransport", "Credentials"]),
         layer("MemoryStore", ["Base", "ObjectModel", "ObjectStore"]),
-        layer("BlockCache", ["Base", "ObjectModel", "ObjectStore", collections]),
+        layer("BlockCache", ["Base", "CLinux", "CCrypto", "ObjectModel", "ObjectStore", collections]),
         layer("Staging", ["Base", "CLinux", "ObjectModel", "ObjectStore", logging]),
         layer("FileSystem", ["Base", "ObjectModel", "ObjectStore", "BlockCache", "Staging", logging, collections]),
         layer("FuseAdapter", ["Base", "BlockCache", "Staging", "FileSystem", "CFuse", logging]),

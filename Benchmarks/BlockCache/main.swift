@@ -1,5 +1,5 @@
 // What a hit costs, and how fast a cold stream gets over connections that feel like S3's.
-// `swift run -c release block-cache-benchmark`
+// `swift run -c release block-cache-benchmark [DIRECTORY]`; with a directory only the disk tier, in it.
 
 import Base
 import BlockCache
@@ -145,6 +145,85 @@ func measureFirstReads() async throws {
     print("random 4 KiB: \(text(random / 50e6, 1)) ms and \(ByteCount.describe(bytes / 50)) each")
 }
 
+/// A directory for the disk part: the first argument, else a fresh one below /var/tmp.
+func cacheDirectory() -> String {
+    if CommandLine.arguments.count > 1 { return CommandLine.arguments[1] }
+    var template = Array("/var/tmp/pail-cache-benchmark-XXXXXX".utf8CString)
+    return template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
+}
+
+/// Makes the kernel forget what it has of files; only root can.
+func dropKernelCache() -> Bool {
+    sync()
+    guard let file = fopen("/proc/sys/vm/drop_caches", "w") else { return false }
+    return fputs("3\n", file) >= 0 && fclose(file) == 0
+}
+
+func diskCache(_ directory: String, _ store: RelayStore, limit: Int = 4096 * mib) -> BlockCache {
+    var configuration = DiskCacheConfiguration(directory: directory, bucket: "benchmark")
+    configuration.limitBytes = limit
+    // As a mount with 1 GiB of memory has it.
+    configuration.writeQueueBytesMax = 128 * mib
+    let tier = DiskTier(configuration: configuration, blockBytes: 128 * kib) { print($0) }
+    tier.start()
+    return BlockCache(store: store, pool: BufferPool(limitBytes: 512 * mib, bufferBytes: 128 * kib), disk: tier)
+}
+
+func measureDisk() async throws {
+    let directory = cacheDirectory()
+    defer { _ = try? DiskCacheContents.clear(directory: directory) }
+    print("disk tier in \(directory)")
+    let object = version(1024 * mib)
+    for isKept in [false, true] {
+        let store = RelayStore(firstByteMilliseconds: 30, bytesPerSecond: 90e6)
+        let pool = BufferPool(limitBytes: 512 * mib, bufferBytes: 128 * kib)
+        let cache = isKept ? diskCache(directory, store) : BlockCache(store: store, pool: pool)
+        let seconds = try await nanoseconds {
+            try await stream(cache, ReadStream(version: object), 0, object.byteCount, 128 * kib)
+        }
+        let drained = await nanoseconds { await cache.disk?.drain(timeoutNanoseconds: 60_000_000_000) }
+        let skipped = cache.disk?.statistics.writesSkipped ?? 0
+        print(
+            "cold stream of 1 GiB, \(isKept ? "with" : "without") disk: \(text(seconds / 1e9, 2)) s,",
+            "then \(text(drained / 1e9, 2)) s writing, \(skipped) blocks not written")
+    }
+    // What was too much for the disk at first.
+    for _ in 0..<3 {
+        let cache = diskCache(directory, RelayStore(firstByteMilliseconds: 0, bytesPerSecond: 30e6))
+        try await stream(cache, ReadStream(version: object), 0, object.byteCount, 128 * kib)
+        await cache.disk?.drain(timeoutNanoseconds: 60_000_000_000)
+    }
+    for name in ["dropped", "dropped", "warm", "warm"] {
+        let isDropped = name == "dropped" && dropKernelCache()
+        let store = RelayStore(firstByteMilliseconds: 30, bytesPerSecond: 90e6)
+        let cache = diskCache(directory, store)
+        let spent = try await nanoseconds {
+            try await stream(cache, ReadStream(version: object), 0, object.byteCount, 128 * kib)
+        }
+        let gets = store.counts.count
+        print(
+            "re-read, kernel's cache \(isDropped ? "dropped" : "warm"):",
+            "\(text(Double(object.byteCount) / spent, 2)) GB/s, \(gets) GETs")
+    }
+    for isCold in [true, false] {
+        let store = RelayStore(firstByteMilliseconds: 0, bytesPerSecond: nil)
+        let cache = diskCache(directory, store)
+        let spent = try await nanoseconds {
+            for number in 0..<500 {
+                let small = ObjectVersion(key: ObjectKey("s\(number)")!, etag: ETag("e")!, byteCount: 16 * kib)
+                _ = try await cache.read(ReadStream(version: small), range: ByteRange(0, 16 * kib))
+            }
+        }
+        await cache.disk?.drain(timeoutNanoseconds: 60_000_000_000)
+        print("500 objects of 16 KiB, \(isCold ? "first" : "from disk"): \(text(spent / 500e3, 0)) us each")
+    }
+}
+
+if CommandLine.arguments.count > 1 {
+    try await measureDisk()
+    exit(0)
+}
 try await measureHits()
 try await measureFirstReads()
 try await measureStreams()
+try await measureDisk()

@@ -245,6 +245,12 @@ public struct BufferLeases: ~Copyable, Sendable {
     /// The start of the buffer that `take()` takes next; there must be one. It stays owned by this value.
     public var nextPointer: UnsafeMutableRawPointer { buffers.last!.address }
 
+    /// The starts of the buffers that the next `count` calls of `take()` take, in that order; there must be so many. They
+    /// stay owned by this value.
+    public func nextPointers(count: Int) -> [UnsafeMutableRawPointer] {
+        buffers.suffix(count).reversed().map(\.address)
+    }
+
     /// Takes out `count`; there must be so many.
     public mutating func take(count: Int) -> BufferLeases {
         precondition(count <= buffers.count, "fewer buffers leased than wanted")

@@ -1,5 +1,7 @@
 // The checksum of everything that pail writes to a local disk for itself (journal records, cached blocks).
 
+internal import CLinux
+
 /// CRC-32C (Castagnoli, RFC 3720 appendix B.4), reflected, as iSCSI, ext4 and S3's `x-amz-checksum-crc32c` use it.
 public struct CRC32C: Sendable {
     private var state: UInt32 = 0xffff_ffff
@@ -9,6 +11,18 @@ public struct CRC32C: Sendable {
     public var value: UInt32 { ~state }
 
     public mutating func update(_ bytes: UnsafeRawBufferPointer) {
+        if Self.isInstruction {
+            state = pail_crc32c(state, bytes.baseAddress, Int64(bytes.count))
+        } else {
+            updateByTable(bytes)
+        }
+    }
+
+    /// Whether the processor has an instruction for it: some 10 GB/s for each core, where the table gives 1 to 2.
+    private static let isInstruction = pail_has_crc32c() != 0
+
+    /// For processors without the instruction. Gives the same value, whichever of the two is used in between.
+    mutating func updateByTable(_ bytes: UnsafeRawBufferPointer) {
         var crc = state
         Self.tables.withUnsafeBufferPointer { table in
             var index = 0

@@ -1,5 +1,5 @@
-// Fetches: which one starts, how it runs, what its blocks and its end mean for those who wait. `run` is the one place
-// where bytes come from below the memory tier.
+// Fetches: which one starts, how it runs, what its blocks and its end mean for those who wait. Bytes come from the store
+// in `run`, from disk in `readFromDisk`.
 
 internal import Base
 internal import DequeModule
@@ -99,7 +99,6 @@ extension BlockCache {
                 return .discard(fetch)
             }
             state.statistics.requestsInFlight += 1
-            state.statistics.requests += 1
             return .fetch(fetch)
         }
         while state.aheadRequestsInFlight < state.aheadRequestCountMax, let item = state.ahead.popFirst() {
@@ -141,17 +140,24 @@ extension BlockCache {
             state.reserve(run.count, for: item.window)
             item.window.fetches.append(fetch)
             state.statistics.blocksFetchedAhead += run.count
-            state.statistics.requests += 1
-            state.statistics.readAheadRequests += 1
             return fetch
         }
         _ = consume granted
         if let fetch { launch(fetch) }
     }
 
+    /// From disk, if there is one that can be asked; what it lacks is sent on to the store.
     private func launch(_ fetch: Fetch) {
+        if let disk, disk.submitRead({ self.readFromDisk(fetch, disk) }) { return }
+        launchRequest(fetch)
+    }
+
+    /// From the store.
+    func launchRequest(_ fetch: Fetch) {
         let task = Task { await self.run(fetch) }
-        let isGivenUp = state.withLock { _ in
+        let isGivenUp = state.withLock { state in
+            state.statistics.requests += 1
+            if fetch.window != nil { state.statistics.readAheadRequests += 1 }
             fetch.task = task
             return fetch.isGivenUp
         }
@@ -160,7 +166,7 @@ extension BlockCache {
 
     // MARK: Running
 
-    /// Fills the blocks of a fetch from below the memory tier.
+    /// Fills the blocks of a fetch from the store.
     private func run(_ fetch: Fetch) async {
         let start = time.monotonicNanoseconds
         do throws(StoreError) {
@@ -171,12 +177,14 @@ extension BlockCache {
         }
     }
 
-    /// Makes a full block known; called on a transport thread.
-    func publish(_ block: Block, index: Int, of fetch: Fetch) {
+    /// Makes a full block known; called on a transport thread, or on one of the disk tier.
+    func publish(_ block: Block, index: Int, of fetch: Fetch, isFromDisk: Bool = false) {
         var released: [Block] = []
+        var isCurrent = false
         let answered: [ParkedRead] = state.withLock { state in
-            state.statistics.bytesFetched += block.byteCount
+            if !isFromDisk { state.statistics.bytesFetched += block.byteCount }
             guard let entry = fetch.file.entries[index], entry.fetch === fetch else { return [] }
+            isCurrent = !fetch.file.isRetired
             entry.fetch = nil
             entry.block = block
             state.statistics.blocks += 1
@@ -192,12 +200,13 @@ extension BlockCache {
             return answered
         }
         for read in answered { answer(read) }
+        if !isFromDisk, isCurrent { disk?.offer(fetch.file.version, index, block) }
         let shortage = pool.shortage
         if shortage > 0 { evict(shortage) }
     }
 
     /// Ends a fetch: fails, fetches again, or just drops the blocks that it did not fill.
-    private func finish(_ fetch: Fetch, _ error: StoreError?, wasInFlight: Bool, start: UInt64 = 0) {
+    func finish(_ fetch: Fetch, _ error: StoreError?, wasInFlight: Bool, start: UInt64 = 0) {
         var outcome = fetch.close()
         let failure =
             error

@@ -1,4 +1,4 @@
-// The memory tier of range reads over immutable object versions. Here: reading and what a hit needs.
+// Range reads over immutable object versions. Here: reading and what a hit needs.
 
 public import Base
 public import ObjectModel
@@ -10,6 +10,8 @@ public final class BlockCache: Sendable {
     public let blockBytes: Int
 
     let store: any ObjectStore
+    /// Asked before the store; nil without a disk cache.
+    public let disk: DiskTier?
     let pool: BufferPool
     let configuration: BlockCacheConfiguration
     let time: any TimeSource
@@ -20,14 +22,17 @@ public final class BlockCache: Sendable {
     let state: Lock<CacheState>
 
     /// - Parameters:
+    ///   - disk: started by the caller; its blocks are as large as the pool's buffers.
     ///   - pool: where every block lives. The cache becomes its reclaimer: it gives up blocks when memory is short.
     public init(
-        store: any ObjectStore, pool: BufferPool, configuration: BlockCacheConfiguration = .init(),
-        time: any TimeSource = SystemTime()
+        store: any ObjectStore, pool: BufferPool, disk: DiskTier? = nil,
+        configuration: BlockCacheConfiguration = .init(), time: any TimeSource = SystemTime()
     ) {
+        precondition(disk.map { $0.blockBytes == pool.bufferBytes } ?? true, "one block size in memory and on disk")
         precondition(configuration.requestCountMax > 0, "at least one request at a time")
         blockBytes = pool.bufferBytes
         self.store = store
+        self.disk = disk
         self.pool = pool
         self.configuration = configuration
         self.time = time

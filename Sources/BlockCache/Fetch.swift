@@ -4,7 +4,7 @@ internal import Base
 internal import ObjectModel
 internal import ObjectStore
 
-/// A run of neighbouring blocks being fetched by one GET. Owns the buffers until they are full; each block is published
+/// A run of neighbouring blocks being fetched, from disk or by one GET. Owns the buffers until they are full; each block is published
 /// the moment its last byte arrives.
 ///
 /// queued → in flight → over. Blocks of a fetch that ends early are failed, or fetched again if somebody waits for
@@ -107,6 +107,25 @@ final class Fetch: BodySink {
         var leases: BufferLeases
         /// The blocks that were not filled.
         var rest: Range<Int>
+    }
+
+    // MARK: From disk
+
+    /// Where the bytes of all blocks not filled yet go, one buffer for each; nobody else writes there until the fetch is
+    /// closed or sent to the store.
+    var destinations: [UnsafeMutableRawPointer] {
+        body.withLock { $0.leases.nextPointers(count: $0.leases.count) }
+    }
+
+    /// Publishes the next block, whose bytes are in their buffer.
+    func completeNext() {
+        let (index, block) = body.withLock { body in
+            let index = blocks.lowerBound + body.publishedCount
+            body.publishedCount += 1
+            let byteCount = min(cache.blockBytes, range.upperBound - index * cache.blockBytes)
+            return (index, Block(body.leases.take(), byteCount: byteCount))
+        }
+        cache.publish(block, index: index, of: self, isFromDisk: true)
     }
 
     /// Ends the writing into buffers: bytes that come later are ignored.

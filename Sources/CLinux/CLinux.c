@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -206,4 +207,25 @@ int pail_accept(int listener) {
 int64_t pail_find_bytes(const void *bytes, int64_t count, const void *needle, int64_t needle_count) {
     const void *found = memmem(bytes, (size_t)count, needle, (size_t)needle_count);
     return found ? (const char *)found - (const char *)bytes : -1;
+}
+
+int pail_open_at(int directory, const char *name, int flags, unsigned mode) {
+    int fd = openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NOATIME, mode);
+    // Only the owner of a file may open it so.
+    if (fd < 0 && errno == EPERM) fd = openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+    return fd;
+}
+
+int64_t pail_read_vectors(int fd, const void *vectors, int count, int64_t offset) {
+    return preadv(fd, vectors, count, offset);
+}
+
+int64_t pail_write_vectors(int fd, const void *vectors, int count, int64_t offset) {
+    return pwritev(fd, vectors, count, offset);
+}
+
+int pail_set_direct(int fd, int is_direct) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) return -1;
+    return fcntl(fd, F_SETFL, is_direct ? flags | O_DIRECT : flags & ~O_DIRECT);
 }

@@ -31,6 +31,10 @@ public struct MountOptions: Sendable, Equatable {
     public internal(set) var addressing: Addressing?
     public internal(set) var caBundlePath: String?
     public internal(set) var isReadOnly = false
+    public internal(set) var cacheDirectory: String?
+    /// 0: no disk cache.
+    public internal(set) var cacheBytesMax: Int?
+    public internal(set) var cacheFreePercent: Int?
     public internal(set) var stateDirectory: String?
     public internal(set) var stagingBytesMax: Int?
     public internal(set) var memoryBytes: Int?
@@ -75,8 +79,9 @@ public struct MountOptions: Sendable, Equatable {
         case .addressing: addressing = try value.choice()
         case .caBundle: caBundlePath = try value.nonempty()
         case .readOnly: isReadOnly = true
-        case .cacheDirectory, .cacheFree: throw Self.withoutDiskCache(value.origin)
-        case .cacheSize: if try value.byteCount(0...Int.max) != 0 { throw Self.withoutDiskCache(value.origin) }
+        case .cacheDirectory: cacheDirectory = try value.nonempty()
+        case .cacheSize: cacheBytesMax = try value.cacheSize()
+        case .cacheFree: cacheFreePercent = try value.integer(0...99)
         case .stateDirectory: stateDirectory = try value.nonempty()
         case .stagingSize: stagingBytesMax = try value.byteCount((64 << 20)...Int.max)
         case .memory: memoryBytes = try value.byteCount((32 << 20)...Int.max)
@@ -121,9 +126,5 @@ public struct MountOptions: Sendable, Equatable {
                 throw UsageError("unknown mount option '\(item)' after -o; `pail help mount` lists them")
             }
         }
-    }
-
-    private static func withoutDiskCache(_ origin: String) -> UsageError {
-        UsageError("\(origin) cannot be honoured: this version of pail has no disk cache (only --cache-size 0)")
     }
 }

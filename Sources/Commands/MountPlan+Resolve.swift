@@ -8,6 +8,9 @@ extension MountPlan {
     static let memoryBytesDefaultMax = 1 << 30
     /// The least that works, however small the machine.
     static let memoryBytesMin = 32 << 20
+    /// What the disk cache takes, and leaves free, when the user says nothing.
+    static let cacheBytesDefault = 10 << 30
+    static let cacheFreePercentDefault = 10
 
     /// Settles everything. Touches neither network nor file system.
     /// - Parameters:
@@ -28,6 +31,14 @@ extension MountPlan {
         } else {
             stateDirectory = try environment.completedStateDirectory()
         }
+        let cacheBytesMax = options.cacheBytesMax ?? cacheBytesDefault
+        let cacheDirectory: String
+        if let given = options.cacheDirectory {
+            cacheDirectory = environment.absolute(given)
+        } else {
+            // Without a disk cache nobody needs a directory for it.
+            cacheDirectory = cacheBytesMax == 0 ? "" : try environment.completedCacheDirectory()
+        }
         let quarter = min(memoryBytesDefaultMax, max(memoryBytesMin, environment.memoryBytes / 4))
         return MountPlan(
             location: try BucketLocation.parse(source),
@@ -38,6 +49,9 @@ extension MountPlan {
             profile: options.profile,
             isAnonymous: options.isAnonymous,
             caBundlePath: options.caBundlePath.map(environment.absolute),
+            cacheDirectory: cacheDirectory,
+            cacheBytesMax: cacheBytesMax,
+            cacheFreePercent: options.cacheFreePercent ?? cacheFreePercentDefault,
             stateDirectory: stateDirectory,
             stagingBytesMax: options.stagingBytesMax,
             memoryBytes: options.memoryBytes ?? quarter,
@@ -94,6 +108,20 @@ extension MountOptions {
 }
 
 extension LaunchEnvironment {
+    /// Where blocks are kept when no option says it: `$PAIL_CACHE_DIR`, else `/var/cache/pail` for root, else
+    /// `$XDG_CACHE_HOME/pail` or `~/.cache/pail` (XDG Base Directory Specification: a relative value is to be ignored).
+    public func completedCacheDirectory() throws(UsageError) -> String {
+        if let (_, path) = first("PAIL_CACHE_DIR") { return absolute(path) }
+        if uid == 0 { return "/var/cache/pail" }
+        if let (_, base) = first("XDG_CACHE_HOME"), base.hasPrefix("/") { return "\(base)/pail" }
+        guard let home, home.hasPrefix("/") else {
+            throw UsageError(
+                "there is no home directory to keep a cache in; name a directory with --cache-dir, or use --cache-size 0"
+            )
+        }
+        return "\(home)/.cache/pail"
+    }
+
     /// Where state lives when no option says it: `$PAIL_STATE_DIR`, else `stateDirectory()`.
     public func completedStateDirectory() throws(UsageError) -> String {
         if let (_, path) = first("PAIL_STATE_DIR") { return absolute(path) }

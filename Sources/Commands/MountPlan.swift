@@ -20,6 +20,12 @@ public struct MountPlan: Sendable, Equatable, Codable {
     public var caBundlePath: String?
 
     /// Absolute; made on use, mode 0700.
+    public var cacheDirectory: String
+    /// The most bytes of blocks on disk, of all mounts that share the directory; 0 for no disk cache.
+    public var cacheBytesMax: Int
+    /// Hundredths of the cache's file system that stay free.
+    public var cacheFreePercent: Int
+    /// Absolute; made on use, mode 0700.
     public var stateDirectory: String
     /// The limit of dirty data on disk; nil leaves it to the staging area.
     public var stagingBytesMax: Int?

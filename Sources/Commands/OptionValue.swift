@@ -65,6 +65,14 @@ struct OptionValue {
         return bytes
     }
 
+    /// BYTES of a disk cache: 0 for none, else enough to be of use.
+    func cacheSize() throws(UsageError) -> Int {
+        guard let bytes = ByteCount.parse(text), bytes == 0 || bytes >= 64 << 20 else {
+            throw UsageError("\(origin) must be 0 (no disk cache) or a size of 64M or more, not '\(text)'")
+        }
+        return bytes
+    }
+
     /// Seconds, also with decimals, as whole milliseconds; up to a year.
     func milliseconds() throws(UsageError) -> Int {
         guard let seconds = Double(text), text.utf8.allSatisfy({ (0x30...0x39).contains($0) || $0 == 0x2e }),

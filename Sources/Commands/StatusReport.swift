@@ -23,6 +23,7 @@ public enum StatusReport {
         if let seconds = status.unreachableSeconds {
             lines.append("  no answer  from the endpoint for \(Interval.clock(seconds: Double(seconds)))")
         }
+        if let disk = status.cache.disk { lines.append("  disk cache \(self.disk(disk))") }
         if !status.requests.isEmpty { lines.append("  requests   \(requests(status.requests))") }
         lines += uploads(status)
         for leftover in status.leftovers {
@@ -51,6 +52,14 @@ public enum StatusReport {
         let share = asked == 0 ? "" : " (\(cache.hits * 100 / asked) %)"
         return "\(memory), \(cache.hits) hits\(share), \(cache.misses) misses, "
             + "\(ByteCount.describe(cache.bytesFetched)) fetched"
+    }
+
+    private static func disk(_ disk: MountStatus.Disk) -> String {
+        var text = "\(ByteCount.describe(disk.bytes)) of \(ByteCount.describe(disk.limit)) in \(disk.directory), "
+        text += "\(ByteCount.describe(disk.bytesRead)) read, \(ByteCount.describe(disk.bytesWritten)) written"
+        if disk.writesSkipped > 0 { text += ", \(Message.count(disk.writesSkipped, "block")) not written" }
+        if disk.corruptBlocks > 0 { text += ", \(Message.count(disk.corruptBlocks, "block")) damaged" }
+        return text
     }
 
     private static func requests(_ requests: [String: MountStatus.Requests]) -> String {

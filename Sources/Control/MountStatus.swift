@@ -107,8 +107,14 @@ public struct MountStatus: Sendable, Codable, Equatable {
         public var misses: Int
         /// Received from the store.
         public var bytesFetched: Int
+        /// Nil without a disk cache.
+        public var disk: Disk?
 
-        public init(memoryBytes: Int = 0, memoryLimit: Int = 0, hits: Int = 0, misses: Int = 0, bytesFetched: Int = 0) {
+        public init(
+            memoryBytes: Int = 0, memoryLimit: Int = 0, hits: Int = 0, misses: Int = 0, bytesFetched: Int = 0,
+            disk: Disk? = nil
+        ) {
+            self.disk = disk
             self.memoryBytes = memoryBytes
             self.memoryLimit = memoryLimit
             self.hits = hits
@@ -119,8 +125,49 @@ public struct MountStatus: Sendable, Codable, Equatable {
         enum CodingKeys: String, CodingKey {
             case memoryBytes = "memory_bytes"
             case memoryLimit = "memory_limit"
-            case hits, misses
+            case hits, misses, disk
             case bytesFetched = "bytes_fetched"
+        }
+    }
+
+    /// The disk tier of the block cache since the mount began.
+    public struct Disk: Sendable, Codable, Equatable {
+        public var directory: String
+        /// On disk now, of all buckets and mounts that share the directory, and the most there may be.
+        public var bytes: Int
+        public var limit: Int
+        /// Blocks answered from disk, and their bytes.
+        public var hits: Int
+        public var bytesRead: Int
+        public var bytesWritten: Int
+        /// Blocks that were not written: the disk was too slow, full, or failing.
+        public var writesSkipped: Int
+        /// Blocks that were damaged on disk, and fetched again.
+        public var corruptBlocks: Int
+        /// Files removed to make room.
+        public var evictions: Int
+
+        public init(
+            directory: String, bytes: Int = 0, limit: Int = 0, hits: Int = 0, bytesRead: Int = 0,
+            bytesWritten: Int = 0, writesSkipped: Int = 0, corruptBlocks: Int = 0, evictions: Int = 0
+        ) {
+            self.directory = directory
+            self.bytes = bytes
+            self.limit = limit
+            self.hits = hits
+            self.bytesRead = bytesRead
+            self.bytesWritten = bytesWritten
+            self.writesSkipped = writesSkipped
+            self.corruptBlocks = corruptBlocks
+            self.evictions = evictions
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case directory, bytes, limit, hits, evictions
+            case bytesRead = "bytes_read"
+            case bytesWritten = "bytes_written"
+            case writesSkipped = "writes_skipped"
+            case corruptBlocks = "corrupt_blocks"
         }
     }
 

@@ -111,6 +111,17 @@ struct ProcessArguments: ParsableArguments {
     var stagingSize: String?
     @Option(
         help: ArgumentHelp(
+            "Where what was read is kept. [$PAIL_CACHE_DIR; XDG cache directory, root: /var/cache/pail]",
+            valueName: "dir"))
+    var cacheDir: String?
+    @Option(
+        help: ArgumentHelp("The most that is kept there, of all mounts; 0 for no disk cache. [10G]", valueName: "bytes")
+    )
+    var cacheSize: String?
+    @Option(help: ArgumentHelp("How much of its file system stays free. [10]", valueName: "percent"))
+    var cacheFree: String?
+    @Option(
+        help: ArgumentHelp(
             "The most memory for data. [a quarter of the machine or cgroup, at most 1G]", valueName: "bytes"))
     var memory: String?
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical. [info]", valueName: "level"))
@@ -130,9 +141,6 @@ struct ProcessArguments: ParsableArguments {
     var list: [String] = []
 
     // Of later versions: refused with a line that says so.
-    @Option(help: .hidden) var cacheDir: String?
-    @Option(help: .hidden) var cacheSize: String?
-    @Option(help: .hidden) var cacheFree: String?
     @Option(help: .hidden) var sseCKeyFile: String?
     @Option(help: .hidden) var metrics: String?
     @Flag(help: .hidden) var offline = false

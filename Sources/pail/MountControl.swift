@@ -51,7 +51,7 @@ final class MountControl: ControlDelegate {
         let cache = mount.cache.statistics
         status.cache = MountStatus.Cache(
             memoryBytes: mount.pool.leasedBytes, memoryLimit: mount.pool.bufferCountMax * mount.pool.bufferBytes,
-            hits: cache.hits, misses: cache.misses, bytesFetched: cache.bytesFetched)
+            hits: cache.hits, misses: cache.misses, bytesFetched: cache.bytesFetched, disk: diskStatus())
         for (operation, counter) in mount.store.counters.operations {
             status.requests[operation.rawValue] = MountStatus.Requests(
                 count: counter.requestCount, errors: counter.failureCount,
@@ -122,6 +122,14 @@ final class MountControl: ControlDelegate {
             tries: (pending.progress.failure?.tries ?? 0) + (pending.progress.phase == .sending ? 1 : 0),
             lastError: pending.progress.failure.map { "\($0.error)" },
             since: MountStatus.timeText(secondsSince1970: time.now.seconds - Int64(waited)))
+    }
+
+    private func diskStatus() -> MountStatus.Disk? {
+        guard let figures = mount.cache.disk?.statistics else { return nil }
+        return MountStatus.Disk(
+            directory: mount.plan.cacheDirectory, bytes: figures.bytesStored, limit: mount.plan.cacheBytesMax,
+            hits: figures.hits, bytesRead: figures.bytesRead, bytesWritten: figures.bytesWritten,
+            writesSkipped: figures.writesSkipped, corruptBlocks: figures.corruptBlocks, evictions: figures.evictions)
     }
 
     private static func relative(_ path: String) -> String {

@@ -35,6 +35,8 @@ final class MountService: Sendable {
     static let checkNanoseconds: UInt64 = 8_000_000_000
     /// How long an ending daemon tries to bring what is pending to the store.
     static let finalDrainNanoseconds: UInt64 = 30_000_000_000
+    /// How long it waits until what was read is on disk; what is not by then is read again next time.
+    static let diskDrainNanoseconds: UInt64 = 5_000_000_000
     /// The kernel's own read-ahead of the mount. Larger than the default 128 KiB, so that its reads come in large pieces.
     static let kernelReadAheadKibibytes = 1024
 
@@ -86,7 +88,7 @@ final class MountService: Sendable {
         do throws(StagingError) {
             area = try StagingArea(
                 stateDirectory: plan.stateDirectory,
-                bucketIdentity: "\(plan.endpoint.map { "\($0)" } ?? "aws") \(plan.location.bucket)",
+                bucketIdentity: bucketIdentity(plan),
                 limitBytes: plan.stagingBytesMax)
         } catch {
             throw MountFailure("\(error)", remedy: "choose another --state-dir")
@@ -97,7 +99,9 @@ final class MountService: Sendable {
         var cacheConfiguration = BlockCacheConfiguration()
         cacheConfiguration.requestCountMax = max(
             2, min(32, (plan.connectionsMax ?? StoreOfPlan.connectionsMax) * 2 / 3))
-        let cache = BlockCache(store: store, pool: pool, configuration: cacheConfiguration, time: time)
+        let disk = diskTier(plan, pool)
+        disk?.start()
+        let cache = BlockCache(store: store, pool: pool, disk: disk, configuration: cacheConfiguration, time: time)
         var uploads = UploadQueue.Configuration()
         uploads.partBytes = plan.partBytes
         uploads.hostName = hostName()
@@ -148,6 +152,7 @@ final class MountService: Sendable {
         // Whoever unmounted by hand has not waited for the uploads; here they get their time.
         let left = await drainBriefly()
         await fileSystem.shutDown()
+        await cache.disk?.drain(timeoutNanoseconds: Self.diskDrainNanoseconds)
         control.withLock { $0 }?.stop()
         transport.shutdown()
         log.notice("unmounted \(plan.mountpoint)")
@@ -214,6 +219,22 @@ final class MountService: Sendable {
         result.kernelOptions = plan.kernel.names
         result.validSeconds = Double(plan.ttlMilliseconds) / 1000
         return result
+    }
+
+    /// Tells the bucket from any other, in directories that mounts share.
+    private static func bucketIdentity(_ plan: MountPlan) -> String {
+        "\(plan.endpoint.map { "\($0)" } ?? "aws") \(plan.location.bucket)"
+    }
+
+    private static func diskTier(_ plan: MountPlan, _ pool: BufferPool) -> DiskTier? {
+        guard plan.cacheBytesMax > 0 else { return nil }
+        var configuration = DiskCacheConfiguration(directory: plan.cacheDirectory, bucket: bucketIdentity(plan))
+        configuration.limitBytes = plan.cacheBytesMax
+        configuration.freePercent = plan.cacheFreePercent
+        // What waits to be written is memory that cannot be given back at once.
+        configuration.writeQueueBytesMax = pool.bufferCountMax * pool.bufferBytes / 8
+        let log = Logger(label: "cache")
+        return DiskTier(configuration: configuration, blockBytes: pool.bufferBytes) { log.warning("\($0)") }
     }
 
     private static func hostName() -> String {

@@ -1,5 +1,6 @@
-import Base
 import Testing
+
+@testable import Base
 
 @Suite(.timeLimit(.minutes(1)))
 struct CRC32CTests {
@@ -35,5 +36,8 @@ struct CRC32CTests {
         }
         #expect(crc.value == ~wanted)
         #expect(CRC32C.of(bytes) == ~wanted)
+        var byTable = CRC32C()
+        bytes.withUnsafeBytes { byTable.updateByTable($0) }
+        #expect(byTable.value == ~wanted, "the way of processors without the instruction")
     }
 }

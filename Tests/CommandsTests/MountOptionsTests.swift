@@ -16,7 +16,10 @@ struct MountOptionsTests {
         (.addressing, "virtual", { $0.addressing == .virtual }),
         (.caBundle, "ca.pem", { $0.caBundlePath == "ca.pem" }),
         (.readOnly, nil, { $0.isReadOnly }),
-        (.cacheSize, "0", { $0 == MountOptions() }),
+        (.cacheDirectory, "/c", { $0.cacheDirectory == "/c" }),
+        (.cacheSize, "0", { $0.cacheBytesMax == 0 }),
+        (.cacheSize, "20G", { $0.cacheBytesMax == 20 << 30 }),
+        (.cacheFree, "5", { $0.cacheFreePercent == 5 }),
         (.stateDirectory, "/s", { $0.stateDirectory == "/s" }),
         (.stagingSize, "10G", { $0.stagingBytesMax == 10 << 30 }),
         (.memory, "512M", { $0.memoryBytes == 512 << 20 }),
@@ -46,7 +49,7 @@ struct MountOptionsTests {
     ]
 
     /// What this version refuses rather than ignores.
-    static let refused: Set<MountOptionName> = [.cacheDirectory, .cacheFree, .customerKeyFile, .offline, .metrics]
+    static let refused: Set<MountOptionName> = [.customerKeyFile, .offline, .metrics]
 
     @Test func everyOptionIsTakenAsFlagAndInAList() throws {
         for (name, value, isSet) in Self.good {
@@ -71,7 +74,8 @@ struct MountOptionsTests {
 
     @Test(arguments: [
         (MountOptionName.memory, "lots"), (.memory, "-1"), (.memory, "1.5G"), (.memory, "512X"), (.memory, ""),
-        (.memory, "99999999999T"), (.memory, "1M"), (.memory, "٣G"), (.cacheSize, "1G"), (.cacheSize, "none"),
+        (.memory, "99999999999T"), (.memory, "1M"), (.memory, "٣G"), (.cacheSize, "1M"), (.cacheSize, "none"),
+        (.cacheFree, "100"), (.cacheFree, "-1"), (.cacheFree, "10%"), (.cacheDirectory, ""),
         (.stagingSize, "12 G"), (.partSize, "4M"), (.partSize, "6G"), (.partSize, "K"), (.ttl, "-1"), (.ttl, "1e3"),
         (.ttl, "60s"), (.ttl, "inf"), (.ttl, ""), (.connections, "0"), (.connections, "+5"), (.connections, "many"),
         (.uid, "no such user"), (.uid, "4294967295"), (.uid, "-1"), (.uid, ""), (.gid, "no such group"), (.umask, "8"),

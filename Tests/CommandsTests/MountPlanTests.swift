@@ -24,6 +24,8 @@ struct MountPlanTests {
         #expect(plan.endpoint == nil && plan.region == nil && plan.profile == nil && plan.caBundlePath == nil)
         #expect(plan.addressing == .auto && plan.attributes == .adaptive && plan.logLevel == .info)
         #expect(plan.stateDirectory == "/home/u/.local/state/pail")
+        #expect(plan.cacheDirectory == "/home/u/.cache/pail")
+        #expect(plan.cacheBytesMax == 10 << 30 && plan.cacheFreePercent == 10)
         #expect(plan.memoryBytes == 512 << 20)
         #expect(plan.ttlMilliseconds == 60_000)
         #expect(plan.ownerUID == 1000 && plan.ownerGID == 100)
@@ -74,6 +76,10 @@ struct MountPlanTests {
         var environment = Self.user
         environment.variables = ["XDG_STATE_HOME": "/x"]
         #expect(try environment.stateDirectory() == "/x/pail")
+        environment.variables = ["XDG_CACHE_HOME": "/y"]
+        #expect(try environment.completedCacheDirectory() == "/y/pail")
+        environment.variables["PAIL_CACHE_DIR"] = "cache"
+        #expect(try environment.completedCacheDirectory() == "/work/cache")
         environment.variables = ["XDG_STATE_HOME": "relative"]
         #expect(try environment.stateDirectory() == "/home/u/.local/state/pail")
         environment.home = nil

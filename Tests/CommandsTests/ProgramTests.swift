@@ -25,7 +25,10 @@ struct ProgramTests {
             (["mount", "--endpoint", "localhost:9000", "s3://b", "/tmp"], "--endpoint must begin with http"),
             (["mount", "--offline", "s3://b", "/tmp"], "--offline is not in this version"),
             (["mount", "--metrics", "127.0.0.1:1", "s3://b", "/tmp"], "--metrics is not in this version"),
-            (["mount", "--cache-dir", "/tmp", "s3://b", "/tmp"], "--cache-dir cannot be honoured"),
+            (["mount", "--cache-size", "1M", "s3://b", "/tmp"], "--cache-size must be 0"),
+            (["mount", "--cache-free", "100", "s3://b", "/tmp"], "--cache-free must be a number from 0 to 99"),
+            (["cache", "purge"], "purge"),
+            (["cache", "--cache-dir", ""], "--cache-dir needs a value"),
             (["umount"], "mountpoints"),
             (["umount", "--timeout", "soon", "/tmp"], "--timeout must be a number of seconds"),
             (["flush"], "paths"),
@@ -56,12 +59,12 @@ struct ProgramTests {
 
     @Test func helpListsWhatWorksAndNothingElse() {
         let general = Program.run(["--help"]).output
-        for command in ["daemon", "run", "warm", "refresh", "cache"] {
+        for command in ["daemon", "run", "warm", "refresh"] {
             #expect(!general.contains("\n  \(command) "))
         }
         let mount = Program.run(["help", "mount"]).output
         for option in MountOptionName.allCases {
-            let isRefused = MountOptionsTests.refused.contains(option) || option == .cacheSize
+            let isRefused = MountOptionsTests.refused.contains(option)
             #expect(mount.contains("--\(option.rawValue)") == !isRefused, "--\(option.rawValue)")
         }
     }

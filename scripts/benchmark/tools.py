@@ -134,7 +134,7 @@ class Pail(Tool):
     def command(self):
         return [
             str(self.program), "mount", "--foreground", "--endpoint", self.endpoint, "--region", "us-east-1",
-            "--state-dir", str(self.directory / "state"),
+            "--state-dir", str(self.directory / "state"), "--cache-dir", str(self.cache),
             f"s3://{self.bucket}", str(self.mountpoint),
         ]  # fmt: skip
 

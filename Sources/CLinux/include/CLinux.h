@@ -63,6 +63,23 @@ int pail_open_path(const char *path);
 int pail_pipe(int ends[2]);
 int pail_accept(int listener);
 
+/// Whether the processor has an instruction for CRC-32C, which `pail_crc32c` needs.
+int pail_has_crc32c(void);
+/// Goes on with a CRC-32C over `count` bytes; `state` is the inverted value (0xffffffff at the start).
+uint32_t pail_crc32c(uint32_t state, const void *bytes, int64_t count);
+
+/// open(2) below a directory with O_NOATIME where that is allowed. `flags` and `mode` as in open(2), O_CLOEXEC and
+/// O_NOFOLLOW are added. A descriptor, or -1 with errno.
+int pail_open_at(int directory, const char *name, int flags, unsigned mode);
+
+/// preadv(2) and pwritev(2); `vectors` is an array of `struct iovec`. Bytes moved, or -1 with errno.
+int64_t pail_read_vectors(int fd, const void *vectors, int count, int64_t offset);
+int64_t pail_write_vectors(int fd, const void *vectors, int count, int64_t offset);
+
+/// Sets or clears O_DIRECT of an open file: transfers go between the disk and aligned memory, past the page cache.
+/// 0, or -1 with errno (EINVAL where the file system has no such thing).
+int pail_set_direct(int fd, int is_direct);
+
 /// memmem(3): the offset of the first `needle` in `bytes`, or -1.
 int64_t pail_find_bytes(const void *bytes, int64_t count, const void *needle, int64_t needle_count);
 

@@ -181,6 +181,10 @@ class Relay:
                 if state["fault"] == "busy":
                     _reply(self, 503, {}, error_body("SlowDown", "Please reduce your request rate."))
                     return True
+                # Only reads of an object's bytes carry it.
+                if state["fault"] == "deny reads" and self.command == "GET" and self.headers.get("If-Match"):
+                    _reply(self, 403, {}, denied)
+                    return True
                 if state["fault"] == "deny all" or state["fault"] == "deny uploads" and uploads:
                     _reply(self, 403, {}, denied)
                     return True

@@ -1,0 +1,124 @@
+// Looking blocks up on disk and reading them. On the reading threads.
+
+internal import Base
+internal import ObjectModel
+
+/// What the disk has of a run of blocks: open files, so that what was found stays readable.
+struct DiskFinding {
+    /// Ascending neighbours that are there, as far as the headers say.
+    var present: [Range<Int>] = []
+    fileprivate var files: [Int: SegmentFile] = [:]
+}
+
+extension DiskTier {
+    /// A hit counts once in this time for each segment, so that the pieces of one pass do not look like reuse.
+    private static let useIntervalSeconds: UInt32 = 60
+
+    /// Looks up a run of blocks. Whatever goes wrong, they are just not there.
+    func find(_ version: ObjectVersion, _ blocks: Range<Int>) -> DiskFinding {
+        var finding = DiskFinding()
+        guard let directory = directory() else { return finding }
+        let digest = VersionDigest(version, bucket: configuration.bucket, blockBytes: blockBytes)
+        let count = SegmentIdentity.blockCount
+        var present: [Int] = []
+        do throws(DiskError) {
+            for number in blocks.lowerBound / count...(blocks.upperBound - 1) / count {
+                let name = SegmentName(version: digest, number: number)
+                switch try SegmentFile.open(identity(version, segment: number), named: name, in: directory) {
+                case .absent: break
+                case .foreign: discard(name, directory)
+                case .found(let file):
+                    finding.files[number] = file
+                    present += blocks.clamped(to: file.header.identity.blocks).filter(file.has)
+                }
+            }
+            note(\.reading, nil)
+        } catch {
+            note(\.reading, error)
+        }
+        finding.present = runs(present)
+        return finding
+    }
+
+    /// Reads a run that was found present.
+    /// - Parameters:
+    ///   - destinations: room for each block.
+    ///   - accept: called for each sound block, in order.
+    /// - Returns: how many blocks were accepted; fewer than asked for when one is damaged or the disk fails.
+    func read(
+        _ finding: DiskFinding, _ blocks: Range<Int>, into destinations: [UnsafeMutableRawPointer],
+        accept: () -> Void
+    ) -> Int {
+        var done = 0
+        while done < blocks.count {
+            let start = blocks.lowerBound + done
+            guard let file = finding.files[start / SegmentIdentity.blockCount] else { break }
+            let identity = file.header.identity
+            let countMax = max(1, configuration.readBytesMax / blockBytes)
+            let piece = start..<min(start + countMax, blocks.upperBound, identity.blocks.upperBound)
+            var accepted = 0
+            do throws(DiskError) {
+                accepted = try file.read(piece, into: Array(destinations[done..<done + piece.count]), accept: accept)
+            } catch {
+                note(\.reading, error)
+                break
+            }
+            let readBytes = (piece.lowerBound..<piece.lowerBound + accepted).reduce(0) {
+                $0 + identity.byteCount(ofBlock: $1)
+            }
+            state.withLock { state in
+                state.statistics.hits += accepted
+                state.statistics.bytesRead += readBytes
+                if accepted < piece.count { state.statistics.corruptBlocks += 1 }
+            }
+            done += accepted
+            if accepted < piece.count {
+                // All that follows is fetched again in any case, and a file that was cut short lacks it too.
+                drop(piece.lowerBound + accepted..<min(blocks.upperBound, identity.blocks.upperBound), of: file)
+                break
+            }
+        }
+        return done
+    }
+
+    /// Notes that something was found again, after those who wait for it have it.
+    func noteUse(_ finding: DiskFinding) {
+        let now = nowSeconds
+        for file in finding.files.values {
+            let header = file.header
+            guard header.useCount == 0 || now >= header.lastUseSeconds &+ Self.useIntervalSeconds else { continue }
+            state.withLock { state in
+                if state.queue.contains(file.name) {
+                    state.queue.use(file.name)
+                } else {
+                    // Another process made it.
+                    state.queue.set(file.name, bytes: header.storedBytes, isFound: true)
+                }
+            }
+            change(file) { file throws(DiskError) in try file.noteUse(now) }
+        }
+    }
+
+    /// Makes damaged blocks be written again.
+    private func drop(_ blocks: Range<Int>, of file: SegmentFile) {
+        change(file) { file throws(DiskError) in try file.drop(blocks) }
+    }
+
+    /// Changes a segment that was found. On a disk that cannot be written to nothing happens.
+    private func change(_ file: SegmentFile, _ body: (SegmentFile) throws(DiskError) -> Void) {
+        guard let directory = directory(),
+            case .found(let file)? = try? SegmentFile.open(
+                file.header.identity, named: file.name, in: directory, forWriting: true)
+        else { return }
+        try? body(file)
+    }
+
+    /// Removes a file that is not what its name says.
+    func discard(_ name: SegmentName, _ directory: BlockDirectory) {
+        _ = try? directory.remove(name)
+        state.withLock { state in
+            state.queue.forget(name)
+            state.statistics.corruptBlocks += 1
+        }
+    }
+}
