@@ -42,9 +42,10 @@ struct ReadAhead {
         /// Equal distances in a row that prove a stride, and the most accesses it is predicted for.
         var strideProofCount = 3
         var strideDepthMax = 32
-        /// The aligned stretch that is fetched whole at the second random read in it, in blocks, and how many of the
-        /// stretches read last are remembered.
+        /// The aligned stretch that is fetched whole at the second random read in it, in blocks and at most in
+        /// bytes, and how many of the stretches read last are remembered.
         var neighbourhoodBlockCount = 4
+        var neighbourhoodBytesMax = 128 << 10
         var neighbourhoodCountMax = 16
     }
 
@@ -227,7 +228,8 @@ struct ReadAhead {
     /// Asks for all of a stretch when a read comes back to it, as the small reads of a file's index do: a request for
     /// each of them would cost more than the bytes.
     private mutating func adviseNeighbourhood(_ range: ByteRange, _ roomBytes: Int, _ advice: inout Advice) {
-        let stretchBytes = parameters.neighbourhoodBlockCount * parameters.blockBytes
+        let stretchBytes = min(
+            parameters.neighbourhoodBlockCount * parameters.blockBytes, parameters.neighbourhoodBytesMax)
         guard range.count < stretchBytes else { return }
         let number = range.lowerBound / stretchBytes
         let block = range.lowerBound / parameters.blockBytes
