@@ -149,7 +149,7 @@ extension BlockCache {
         if let fetch { launch(fetch) }
     }
 
-    private func launch(_ fetch: Fetch) {
+    func launch(_ fetch: Fetch) {
         let task = Task { await self.run(fetch) }
         let isGivenUp = state.withLock { _ in
             fetch.task = task
@@ -237,10 +237,12 @@ extension BlockCache {
             for (read, _) in failed { state.leave(read.file, &released) }
             state.forgetIfUnused(fetch.file)
         }
+        let info = outcome.info
         _ = consume outcome
         if let failure {
             for (read, _) in failed { read.report(.failure(failure)) }
         }
+        fetch.completion?(failure.map { .failure($0) } ?? .success(info))
         startFetches()
     }
 }

@@ -31,6 +31,8 @@ public struct MountOptions: Sendable, Equatable {
     public internal(set) var addressing: Addressing?
     public internal(set) var caBundlePath: String?
     public internal(set) var isReadOnly = false
+    public internal(set) var isOffline = false
+    public internal(set) var prefetchesSiblings = true
     public internal(set) var stateDirectory: String?
     public internal(set) var stagingBytesMax: Int?
     public internal(set) var memoryBytes: Int?
@@ -98,7 +100,9 @@ public struct MountOptions: Sendable, Equatable {
         case .kmsKeyID: kmsKeyID = try value.word()
         case .acl: acl = try value.word()
         case .requesterPays: isRequesterPays = true
-        case .customerKeyFile, .offline, .metrics:
+        case .offline: isOffline = true
+        case .noSiblingPrefetch: prefetchesSiblings = false
+        case .customerKeyFile, .metrics:
             throw UsageError("\(value.origin) is not in this version of pail; leave it out")
         case .logLevel: logLevel = try value.level()
         case .logFile: logFilePath = try value.nonempty()

@@ -20,6 +20,11 @@ public enum StatusReport {
             "  to upload  \(toUpload(status))",
             "  cache      \(cache(status.cache))",
         ]
+        if let prefetch = status.prefetch, prefetch.files > 0 {
+            lines.append(
+                "  neighbours \(Message.count(prefetch.files, "file")) prefetched, \(prefetch.used) used, "
+                    + "\(prefetch.wasted) wasted")
+        }
         if !status.requests.isEmpty { lines.append("  requests   \(requests(status.requests))") }
         lines += uploads(status)
         for leftover in status.leftovers {

@@ -18,7 +18,8 @@ struct PailCommand: AsyncParsableCommand {
             """,
         version: "pail \(Version.current)",
         subcommands: [
-            MountCommand.self, UmountCommand.self, StatusCommand.self, FlushCommand.self, DoctorCommand.self,
+            MountCommand.self, UmountCommand.self, StatusCommand.self, FlushCommand.self, RefreshCommand.self,
+            WarmCommand.self, DoctorCommand.self,
             DaemonCommand.self,
         ])
 

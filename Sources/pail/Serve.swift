@@ -79,7 +79,9 @@ final class MountService: Sendable {
             )
         }
         ready.stage("asking \(store.endpoint) for \(plan.location)")
-        try await check(store, plan, ready)
+        if !plan.isOffline { try await check(store, plan, ready) }
+        // What files are read from and sent to; the S3 store itself stays for its figures.
+        let files: any ObjectStore = plan.isOffline ? OfflineStore(capabilities: store.capabilities) : store
 
         let area: StagingArea
         try StateDirectory.make(plan.stateDirectory)
@@ -96,17 +98,18 @@ final class MountService: Sendable {
         var cacheConfiguration = BlockCacheConfiguration()
         cacheConfiguration.requestCountMax = max(
             2, min(32, (plan.connectionsMax ?? StoreOfPlan.connectionsMax) * 2 / 3))
-        let cache = BlockCache(store: store, pool: pool, configuration: cacheConfiguration, time: time)
+        let cache = BlockCache(store: files, pool: pool, configuration: cacheConfiguration, time: time)
         var uploads = UploadQueue.Configuration()
         uploads.partBytes = plan.partBytes
         uploads.hostName = hostName()
         let queue = UploadQueue(
-            store: store, area: area, configuration: uploads, time: time, log: Logger(label: "upload")
+            store: files, area: area, configuration: uploads, time: time, log: Logger(label: "upload")
         ) { version, range throws(StoreError) in try await cache.read(version, range: range).array }
         let fileSystem = FileSystem(
-            store: store, cache: cache, area: area, queue: queue, configuration: configuration(plan), time: time,
+            store: files, cache: cache, area: area, queue: queue, configuration: configuration(plan), time: time,
             log: Logger(label: "files"))
-        let leftovers = fileSystem.recover()
+        // Offline, what waits for its upload stays where it is, for a mount that can send it.
+        let leftovers = plan.isOffline ? [] : fileSystem.recover()
         for leftover in leftovers {
             ready.notice(
                 "\(leftover.fileCount) files of another bucket (\(leftover.bucketIdentity)) wait in \(leftover.directory); mount that bucket to upload them"
@@ -201,6 +204,8 @@ final class MountService: Sendable {
         result.filePermissions = UInt32(plan.fileMode)
         result.directoryPermissions = UInt32(plan.directoryMode)
         result.isReadOnly = plan.isReadOnly
+        result.isOffline = plan.isOffline
+        result.prefetchesSiblings = plan.prefetchesSiblings
         result.isWriteThrough = plan.isWriteThrough
         return result
     }

@@ -23,7 +23,6 @@ struct ProgramTests {
             (["mount", "-o", "frob", "s3://b", "/tmp"], "unknown mount option 'frob'"),
             (["mount", "-o", "ttl", "s3://b", "/tmp"], "-o ttl needs a value"),
             (["mount", "--endpoint", "localhost:9000", "s3://b", "/tmp"], "--endpoint must begin with http"),
-            (["mount", "--offline", "s3://b", "/tmp"], "--offline is not in this version"),
             (["mount", "--metrics", "127.0.0.1:1", "s3://b", "/tmp"], "--metrics is not in this version"),
             (["mount", "--cache-dir", "/tmp", "s3://b", "/tmp"], "--cache-dir cannot be honoured"),
             (["umount"], "mountpoints"),
