@@ -85,7 +85,8 @@ extension BlockCache {
             GetRequest(key: key, etag: nil, range: ByteRange(0, blockBytes)), into: sink)
         guard let block = sink.take(of: info.version) else {
             throw StoreError(
-                .malformedResponse, operation: "GetObject", key: key, message: "the body is not what its head announced")
+                .malformedResponse, operation: "GetObject", key: key, message: "the body is not what its head announced"
+            )
         }
         var released: [Block] = []
         state.withLock { state in

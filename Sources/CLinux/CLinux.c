@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <malloc.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -206,4 +207,9 @@ int pail_accept(int listener) {
 int64_t pail_find_bytes(const void *bytes, int64_t count, const void *needle, int64_t needle_count) {
     const void *found = memmem(bytes, (size_t)count, needle, (size_t)needle_count);
     return found ? (const char *)found - (const char *)bytes : -1;
+}
+
+void pail_limit_malloc_arenas(int count) {
+    // Fails for a wrong number only.
+    (void)mallopt(M_ARENA_MAX, count);
 }

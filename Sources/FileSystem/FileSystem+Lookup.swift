@@ -47,14 +47,17 @@ extension FileSystem {
                 return .node(dentry.node)
             }
             if let child = parent.directory!.children[name] {
-                if child.node.isPending || child.node.state.withLock({ isUsable($0.validatedAt, acceptsStale: acceptsStale) })
+                if child.node.isPending
+                    || child.node.state.withLock({ isUsable($0.validatedAt, acceptsStale: acceptsStale) })
                 {
                     return reference(child)
                 }
                 return .unknown
             }
             if let listing = parent.directory!.listing, isUsable(listing.startedAt, acceptsStale: acceptsStale) {
-                guard let entry = listing.entries[name] else { return isFresh(listing.startedAt) ? .absent : .unknown }
+                guard let entry = listing.entries[name] else {
+                    return isFresh(listing.startedAt) ? .absent : .unknown
+                }
                 guard let state = state(of: entry, name: name, in: parent, listing: listing) else { return .unknown }
                 let kind: FileKind =
                     switch entry {

@@ -11,8 +11,10 @@ struct SiblingPattern: Sendable {
     struct Parameters: Sendable, Equatable {
         /// Neighbours opened that prove a run.
         var proofCount = 3
-        /// The last opens that a proof is made of. A proof that would have to be longer is not believed any more.
-        var recentCount = 16
+        /// The last opens that a proof is made of: in any order, and one after the other (readers of other places may
+        /// come between). A proof that would have to be longer is not believed any more.
+        var unorderedCount = 16
+        var recentCount = 64
         /// How many files are wanted ahead: at first, and when as many as that have been used.
         var depthMin = 8
         var depthMax = 64
@@ -79,12 +81,15 @@ struct SiblingPattern: Sendable {
         if let own {
             follow(own, position, &advice)
             advise(own, count, &advice)
+            endMissedRuns(except: own, &advice)
         } else if let step = provenStep(position) {
             makeRoom(&advice)
             runs.append(Run(step: step, head: position, end: position + step))
             advise(runs.count - 1, count, &advice)
+            endMissedRuns(except: runs.count - 1, &advice)
+        } else {
+            endMissedRuns(except: nil, &advice)
         }
-        endMissedRuns(except: own ?? (runs.count - 1), &advice)
         return advice
     }
 
@@ -114,12 +119,26 @@ struct SiblingPattern: Sendable {
 
     /// The direction of the neighbours opened lately, when this one is at their end; nil when they are too few.
     private func provenStep(_ position: Int) -> Int? {
+        let latest = recent.suffix(parameters.unorderedCount)
         var low = position
         var high = position
-        while recent.contains(low - 1) { low -= 1 }
-        while recent.contains(high + 1) { high += 1 }
-        guard high - low + 1 >= proofCount else { return nil }
-        return position == high ? 1 : position == low ? -1 : nil
+        while latest.contains(low - 1) { low -= 1 }
+        while latest.contains(high + 1) { high += 1 }
+        if high - low + 1 >= proofCount {
+            if position == high { return 1 }
+            if position == low { return -1 }
+        }
+        return [1, -1].first { isOrdered(position, step: $0) }
+    }
+
+    /// Whether the neighbours before this one were opened one after the other.
+    private func isOrdered(_ position: Int, step: Int) -> Bool {
+        var end = recent.endIndex
+        for distance in 0..<proofCount {
+            guard let index = recent[..<end].lastIndex(of: position - distance * step) else { return false }
+            end = index
+        }
+        return true
     }
 
     private mutating func advise(_ index: Int, _ count: Int, _ advice: inout Advice) {
@@ -135,7 +154,7 @@ struct SiblingPattern: Sendable {
 
     // MARK: The end of a run
 
-    private mutating func endMissedRuns(except own: Int, _ advice: inout Advice) {
+    private mutating func endMissedRuns(except own: Int?, _ advice: inout Advice) {
         for index in runs.indices.reversed() where index != own {
             runs[index].missCount += 1
             if runs[index].missCount >= parameters.missCountMax { end(index, &advice) }

@@ -138,7 +138,8 @@ private struct SessionPointer: @unchecked Sendable {
             _ = fuse_lowlevel_notify_inval_inode(address, number, 0, 0)
         case .entry(let parent, let name):
             // Expired rather than dropped: a directory that somebody works in keeps its place. Kernels before 6.2 cannot.
-            if fuse_lowlevel_notify_expire_entry(address, parent, name, name.utf8.count, FUSE_LL_EXPIRE_ONLY) == -ENOSYS {
+            if fuse_lowlevel_notify_expire_entry(address, parent, name, name.utf8.count, FUSE_LL_EXPIRE_ONLY) == -ENOSYS
+            {
                 _ = fuse_lowlevel_notify_inval_entry(address, parent, name, name.utf8.count)
             }
         }

@@ -2,6 +2,7 @@
 
 internal import Base
 internal import BlockCache
+internal import CLinux
 internal import Commands
 internal import Control
 internal import FileSystem
@@ -19,6 +20,9 @@ internal import Staging
 /// Says exactly once on `ready` that the mount answers, or why it cannot be. Returns the exit code; by then nothing is
 /// mounted any more, and what could not be uploaded is staged for the next mount.
 func serve(plan: MountPlan, ready: ReadyPipe) async -> Int32 {
+    // glibc gives each thread that allocates an arena of its own, up to eight a core, and each keeps what was freed in it:
+    // memory outside of the budget, in proportion to the machine. What allocates much here is not hot.
+    pail_limit_malloc_arenas(4)
     let mount: MountService
     do throws(MountFailure) {
         mount = try await MountService.start(plan, ready: ready)
@@ -35,7 +39,8 @@ final class MountService: Sendable {
     static let checkNanoseconds: UInt64 = 8_000_000_000
     /// How long an ending daemon tries to bring what is pending to the store.
     static let finalDrainNanoseconds: UInt64 = 30_000_000_000
-    /// The kernel's own read-ahead of the mount. Larger than the default 128 KiB, so that its reads come in large pieces.
+    /// The kernel's own read-ahead of the mount. Larger than the default 128 KiB, so that its reads come in pieces as large
+    /// as a request may be; doc/design/reading.md has the measurement.
     static let kernelReadAheadKibibytes = 1024
 
     let plan: MountPlan

@@ -7,7 +7,8 @@ import Testing
 @Suite(.timeLimit(.minutes(1)))
 struct SiblingPatternTests {
     static let small = SiblingPattern.Parameters(
-        proofCount: 3, recentCount: 6, depthMin: 2, depthMax: 4, runCountMax: 2, slack: 2, missCountMax: 4)
+        proofCount: 3, unorderedCount: 6, recentCount: 12, depthMin: 2, depthMax: 4, runCountMax: 2, slack: 2,
+        missCountMax: 4)
 
     struct Case: CustomTestStringConvertible {
         let name: String
@@ -23,13 +24,21 @@ struct SiblingPatternTests {
         Case(name: "backward", opens: [(9, []), (8, []), (7, [6, 5]), (6, [4])]),
         Case(name: "random gets nothing", opens: [(4, []), (50, []), (9, []), (77, []), (20, []), (61, []), (3, [])]),
         Case(name: "the same again is nothing new", opens: [(4, []), (4, []), (4, []), (5, []), (5, [])]),
-        Case(name: "the depth grows with what is used",
+        Case(
+            name: "the depth grows with what is used",
             opens: [(0, []), (1, []), (2, [3, 4]), (3, [5]), (4, [6, 7, 8]), (5, [9]), (6, [10])]),
         Case(name: "the end of the directory", count: 5, opens: [(0, []), (1, []), (2, [3, 4]), (3, []), (4, [])]),
         Case(name: "the beginning, backward", opens: [(3, []), (2, []), (1, [0]), (0, [])]),
         Case(name: "two threads out of order", opens: [(1, []), (0, []), (2, [3, 4]), (4, [5, 6]), (3, [7, 8])]),
         Case(name: "in the middle of its neighbours there is no direction", opens: [(4, []), (6, []), (5, [])]),
-        Case(name: "two readers",
+        Case(
+            name: "one of many readers",
+            opens: [(0, []), (50, []), (60, []), (70, []), (1, []), (51, []), (61, []), (71, []), (2, [3, 4])]),
+        Case(
+            name: "neighbours long ago, in no order",
+            opens: [(1, []), (50, []), (60, []), (70, []), (0, []), (52, []), (62, []), (72, []), (2, [])]),
+        Case(
+            name: "two readers",
             opens: [
                 (0, []), (50, []), (1, []), (51, []), (2, [3, 4]), (52, [53, 54]), (3, [5]), (53, [55]),
             ]),
@@ -106,7 +115,11 @@ struct SiblingPatternTests {
         ([Event.asks, .file, .opened, .asks, .file, .opened, .asks], [true, true, true]),
         ([.asks, .file, .asks, .asks, .opened, .asks], [true, false, false, true]),
         ([.asks, .absent, .asks, .absent, .asks], [true, true, true]),
-        ([.asks, .asks, .asks, .file, .file, .file, .asks, .opened, .asks], [true, true, true, false, true]),
+        // Two at once: eight may wait.
+        (
+            [.asks, .asks, .file, .file] + (0..<6).flatMap { _ in [Event.asks, .file] } + [.asks, .opened, .asks],
+            [Bool](repeating: true, count: 8) + [false, true]
+        ),
     ])
     func lookups(_ events: [Event], _ expected: [Bool]) {
         var lookups = LookupPattern()

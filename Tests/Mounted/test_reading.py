@@ -106,7 +106,7 @@ def test_random_opens_bring_nothing_else(mount, mnt, bucket):
         os.listdir(mnt / "dir")
         relay.reset()
         for index in range(40):
-            name, body = files[index * 67 % COUNT]
+            name, body = files[index * 73 % 199]
             check(mnt / name, body)
         assert relay.counts() == {"GET": 40, "total": 40}, relay.counts()
 
