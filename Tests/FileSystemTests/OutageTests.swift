@@ -107,9 +107,11 @@ struct OutageTests {
     @Test func offlineAsksNothing() async throws {
         let mount = try Mount { $0.isOffline = true }
         mount.store.write("x", at: "d/f")
+        let pool = BufferPool(limitBytes: 16 * Mount.blockBytes, bufferBytes: Mount.blockBytes)
         let offline = FileSystem(
-            store: OfflineStore(), cache: mount.cache, area: mount.area, queue: mount.queue,
-            configuration: mount.fileSystem.configuration, time: mount.time, log: mount.fileSystem.log)
+            store: OfflineStore(), cache: BlockCache(store: OfflineStore(), pool: pool), area: mount.area,
+            queue: mount.queue, configuration: mount.fileSystem.configuration, time: mount.time,
+            log: mount.fileSystem.log)
         let counts = try await mount.requests {
             let kind = await failure { _ = try await offline.lookup(parent: 1, name: "d").get() }
             #expect(kind == .unreachable)
