@@ -147,7 +147,7 @@ extension BlockCache {
     }
 
     /// From disk, if there is one that can be asked; what it lacks is sent on to the store.
-    private func launch(_ fetch: Fetch) {
+    func launch(_ fetch: Fetch) {
         if let disk, disk.submitRead({ self.readFromDisk(fetch, disk) }) { return }
         launchRequest(fetch)
     }
@@ -249,10 +249,12 @@ extension BlockCache {
             for (read, _) in failed { state.leave(read.file, &released) }
             state.forgetIfUnused(fetch.file)
         }
+        let info = outcome.info
         _ = consume outcome
         if let failure {
             for (read, _) in failed { read.report(.failure(failure)) }
         }
+        fetch.completion?(failure.map { .failure($0) } ?? .success(info))
         startFetches()
     }
 }

@@ -82,7 +82,7 @@ public final class BlockCache: Sendable {
         if let ahead = attachment.ahead {
             let advice = ahead.withLock { ahead in
                 if isMissing { ahead.missed(range) }
-                return ahead.read(range, room)
+                return ahead.read(range, room, isHit: hit != nil)
             }
             if !advice.fetch.isEmpty || !advice.drop.isEmpty {
                 follow(advice, attachment)

@@ -36,12 +36,17 @@ struct CacheState {
     /// The sum of the reservations of all open windows, and the windows that have one.
     var reservedCount = 0
     var activeWindows: [AheadWindow] = []
+    /// What was fetched for no stream, in that order, and how many blocks of it there may be unread.
+    let prefetched = AheadWindow(isShared: true)
+    var prefetchOrder: Deque<(entry: BlockEntry, nanoseconds: UInt64)> = []
+    let prefetchCountMax: Int
     var statistics = BlockCacheStatistics()
 
     init(configuration: BlockCacheConfiguration, blockBytes: Int, blockCountMax: Int) {
         self.configuration = configuration
         self.blockBytes = blockBytes
         aheadCountMax = Int(Double(blockCountMax) * configuration.readAheadShare)
+        prefetchCountMax = blockCountMax / BlockCache.prefetchShareDivisor
         aheadRequestCountMax = max(1, configuration.requestCountMax - configuration.requestCountMax / 8)
         queue = EvictionQueue(
             blockCountMax: blockCountMax,
@@ -102,7 +107,7 @@ struct CacheState {
 
     mutating func reserve(_ count: Int, for window: AheadWindow) {
         guard window.isOpen, count > 0 else { return }
-        if window.reservedCount == 0 { activeWindows.append(window) }
+        if window.reservedCount == 0, !window.isShared { activeWindows.append(window) }
         window.reservedCount += count
         reservedCount += count
     }

@@ -57,6 +57,14 @@ final class BlockEntry: @unchecked Sendable {
         file.entries[index] = self
     }
 
+    /// A block that came by other ways than a fetch.
+    init(file: CachedFile, index: Int, block: Block) {
+        self.file = file
+        self.index = index
+        self.block = block
+        file.entries[index] = self
+    }
+
     /// Takes the entry out of the index and returns its bytes, to be released outside of the lock.
     func remove() -> Block? {
         file?.entries[index] = nil
@@ -79,4 +87,10 @@ final class AheadWindow: @unchecked Sendable {
     var lastRead = 0
     /// Read-ahead GETs in flight.
     var fetches: [Fetch] = []
+    /// Whether it is no stream's: it takes no share from those that read.
+    let isShared: Bool
+
+    init(isShared: Bool = false) {
+        self.isShared = isShared
+    }
 }

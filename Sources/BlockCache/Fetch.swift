@@ -16,6 +16,8 @@ final class Fetch: BodySink {
     let range: ByteRange
     /// Nil for demand.
     let window: AheadWindow?
+    /// Told at the end what the store said of the object; nil when it was not asked.
+    let completion: (@Sendable (Result<ObjectInfo?, StoreError>) -> Void)?
     private let cache: BlockCache
     private let body: Lock<Body>
 
@@ -36,6 +38,7 @@ final class Fetch: BodySink {
         var isClosed = false
         var fault: String?
         var firstByteTime: UInt64?
+        var info: ObjectInfo?
 
         init(_ leases: consuming BufferLeases) {
             self.leases = leases
@@ -43,13 +46,15 @@ final class Fetch: BodySink {
     }
 
     init(
-        cache: BlockCache, file: CachedFile, blocks: Range<Int>, leases: consuming BufferLeases, window: AheadWindow?
+        cache: BlockCache, file: CachedFile, blocks: Range<Int>, leases: consuming BufferLeases, window: AheadWindow?,
+        completion: (@Sendable (Result<ObjectInfo?, StoreError>) -> Void)? = nil
     ) {
         precondition(leases.count == blocks.count, "a fetch has a buffer for each block")
         self.cache = cache
         self.file = file
         self.blocks = blocks
         self.window = window
+        self.completion = completion
         range = ByteRange(
             blocks.lowerBound * cache.blockBytes, min(blocks.upperBound * cache.blockBytes, file.version.byteCount))
         body = Lock(Body(leases))
@@ -61,6 +66,7 @@ final class Fetch: BodySink {
         let firstByteTime = cache.time.monotonicNanoseconds
         body.withLock { body in
             body.firstByteTime = firstByteTime
+            body.info = info
             if info.version.etag != file.version.etag {
                 body.fault = "body of another version (\(info.version.etag)) than asked for"
             } else if range != self.range {
@@ -104,6 +110,8 @@ final class Fetch: BodySink {
     struct Outcome: ~Copyable {
         var fault: String?
         var firstByteTime: UInt64?
+        /// What the store said of the object.
+        var info: ObjectInfo?
         var leases: BufferLeases
         /// The blocks that were not filled.
         var rest: Range<Int>
@@ -137,6 +145,7 @@ final class Fetch: BodySink {
             if body.fault == nil, !outcome.rest.isEmpty { body.fault = "body ended before its range" }
             outcome.fault = body.fault
             outcome.firstByteTime = body.firstByteTime
+            outcome.info = body.info
             outcome.leases = body.leases.take(count: body.leases.count)
         }
         return outcome

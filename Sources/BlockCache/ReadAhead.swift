@@ -100,13 +100,17 @@ struct ReadAhead {
     }
 
     /// Follows a read.
-    mutating func read(_ range: ByteRange, _ room: Room) -> Advice {
+    /// - Parameter isHit: whether its bytes are in memory. Then a first look at the start of an object brings nothing else:
+    ///   who reads on says so in a moment, and has lost nothing.
+    mutating func read(_ range: ByteRange, _ room: Room, isHit: Bool = false) -> Advice {
         readCount += 1
         var advice = Advice()
         if readCount % (parameters.idleReadCount / 2) == 0 { dropIdleHeads(&advice) }
         let isStride = followStride(range)
         let position = follow(range, &advice)
         if isProven(heads[position]) {
+            let isGlance = isHit && heads[position].runCount == 1 && range.count < parameters.blockBytes
+            if isGlance { return advice }
             advise(position, room, &advice)
         } else if isStride {
             adviseStride(range, room.freeBytes, &advice)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -228,4 +229,9 @@ int pail_set_direct(int fd, int is_direct) {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0) return -1;
     return fcntl(fd, F_SETFL, is_direct ? flags | O_DIRECT : flags & ~O_DIRECT);
+}
+
+void pail_limit_malloc_arenas(int count) {
+    // Fails for a wrong number only.
+    (void)mallopt(M_ARENA_MAX, count);
 }

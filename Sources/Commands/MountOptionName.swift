@@ -34,6 +34,7 @@ public enum MountOptionName: String, CaseIterable, Sendable {
     case acl
     case requesterPays = "requester-pays"
     case offline
+    case noSiblingPrefetch = "no-sibling-prefetch"
     case metrics
     case logLevel = "log-level"
     case logFile = "log-file"
@@ -44,7 +45,7 @@ public enum MountOptionName: String, CaseIterable, Sendable {
     public var isFlag: Bool {
         switch self {
         case .noSignRequest, .readOnly, .writeThrough, .allowOther, .allowRoot, .requesterPays, .offline, .foreground,
-            .nonempty:
+            .nonempty, .noSiblingPrefetch:
             true
         case .endpoint, .region, .profile, .addressing, .caBundle, .cacheDirectory, .cacheSize, .cacheFree,
             .stateDirectory, .stagingSize, .memory, .ttl, .attributes, .connections, .partSize, .uid, .gid, .umask,

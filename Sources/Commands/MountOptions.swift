@@ -35,6 +35,8 @@ public struct MountOptions: Sendable, Equatable {
     /// 0: no disk cache.
     public internal(set) var cacheBytesMax: Int?
     public internal(set) var cacheFreePercent: Int?
+    public internal(set) var isOffline = false
+    public internal(set) var prefetchesSiblings = true
     public internal(set) var stateDirectory: String?
     public internal(set) var stagingBytesMax: Int?
     public internal(set) var memoryBytes: Int?
@@ -103,7 +105,9 @@ public struct MountOptions: Sendable, Equatable {
         case .kmsKeyID: kmsKeyID = try value.word()
         case .acl: acl = try value.word()
         case .requesterPays: isRequesterPays = true
-        case .customerKeyFile, .offline, .metrics:
+        case .offline: isOffline = true
+        case .noSiblingPrefetch: prefetchesSiblings = false
+        case .customerKeyFile, .metrics:
             throw UsageError("\(value.origin) is not in this version of pail; leave it out")
         case .logLevel: logLevel = try value.level()
         case .logFile: logFilePath = try value.nonempty()

@@ -65,7 +65,10 @@ extension MountPlan {
             // A umask works as it does for open(2) and mkdir(2): 022 gives the defaults.
             fileMode: options.fileMode ?? (0o666 & ~(options.umask ?? 0o022)),
             directoryMode: options.directoryMode ?? (0o777 & ~(options.umask ?? 0o022)),
-            isReadOnly: options.isReadOnly,
+            // Nothing could be sent: what a program wrote would be accepted without an end in sight.
+            isReadOnly: options.isReadOnly || options.isOffline,
+            isOffline: options.isOffline,
+            prefetchesSiblings: options.prefetchesSiblings,
             isOtherAllowed: options.isOtherAllowed,
             isRootAllowed: options.isRootAllowed,
             isNonemptyAllowed: options.isNonemptyAllowed,

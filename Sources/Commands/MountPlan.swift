@@ -46,6 +46,10 @@ public struct MountPlan: Sendable, Equatable, Codable {
     public var directoryMode: UInt16
 
     public var isReadOnly: Bool
+    /// Nothing is asked of the store; read-only.
+    public var isOffline: Bool
+    /// Small files opened one after another bring those that come next.
+    public var prefetchesSiblings: Bool
     public var isOtherAllowed: Bool
     public var isRootAllowed: Bool
     public var isNonemptyAllowed: Bool

@@ -24,6 +24,11 @@ public enum StatusReport {
             lines.append("  no answer  from the endpoint for \(Interval.clock(seconds: Double(seconds)))")
         }
         if let disk = status.cache.disk { lines.append("  disk cache \(self.disk(disk))") }
+        if let prefetch = status.prefetch, prefetch.files > 0 {
+            lines.append(
+                "  neighbours \(Message.count(prefetch.files, "file")) prefetched, \(prefetch.used) used, "
+                    + "\(prefetch.wasted) wasted")
+        }
         if !status.requests.isEmpty { lines.append("  requests   \(requests(status.requests))") }
         lines += uploads(status)
         for leftover in status.leftovers {

@@ -38,6 +38,8 @@ public struct MountStatus: Sendable, Codable, Equatable {
     public var leftovers: [Leftover]
 
     public var cache: Cache
+    /// Nil from daemons that do not tell.
+    public var prefetch: Prefetch?
     /// By operation: `GetObject`, `PutObject`, `ListObjectsV2`, …
     public var requests: [String: Requests]
     /// The last errors as sentences, the newest first.
@@ -171,6 +173,20 @@ public struct MountStatus: Sendable, Codable, Equatable {
         }
     }
 
+    /// Small files fetched because their neighbours were opened one after another, since the mount began.
+    public struct Prefetch: Sendable, Codable, Equatable {
+        public var files: Int
+        /// Of these, opened afterwards; and not opened before their reader went elsewhere.
+        public var used: Int
+        public var wasted: Int
+
+        public init(files: Int, used: Int, wasted: Int) {
+            self.files = files
+            self.used = used
+            self.wasted = wasted
+        }
+    }
+
     /// Requests of one operation since the mount began.
     public struct Requests: Sendable, Codable, Equatable {
         public var count: Int
@@ -214,7 +230,7 @@ public struct MountStatus: Sendable, Codable, Equatable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case version, pid, mountpoint, source, endpoint, region, state, uploads, leftovers, cache, requests
+        case version, pid, mountpoint, source, endpoint, region, state, uploads, leftovers, cache, prefetch, requests
         case startedAt = "started_at"
         case uptimeSeconds = "uptime_seconds"
         case unreachableSeconds = "unreachable_seconds"

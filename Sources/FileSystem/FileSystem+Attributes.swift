@@ -1,6 +1,7 @@
 // Reading and changing attributes.
 
 internal import Base
+internal import BlockCache
 internal import ObjectModel
 internal import ObjectStore
 internal import Staging
@@ -15,16 +16,27 @@ extension FileSystem {
         }
         guard mustAsk else { return .ready(node.status) }
         return .later { () async throws(FileSystemError) in
-            try await self.revalidate(node)
+            try await self.validate(node)
             return node.status
         }
     }
 
+    /// As `revalidate`; while the store does not answer, what was validated once will do.
+    func validate(_ node: Node, bringsBytes: Bool = false) async throws(FileSystemError) {
+        try await asking { () async throws(FileSystemError) in
+            try await revalidate(node, bringsBytes: bringsBytes)
+        } known: {
+            node.state.withLock { $0.validatedAt > 0 && !$0.isSuperseded ? () : nil }
+        }
+    }
+
     /// Asks the store whether a clean file is still what we know; `.stale` when it is another now.
-    func revalidate(_ node: Node) async throws(FileSystemError) {
+    /// - Parameter bringsBytes: whether the first block comes with the answer, if it is not cached.
+    func revalidate(_ node: Node, bringsBytes: Bool = false) async throws(FileSystemError) {
         let startedAt = nowNanoseconds
         guard case .clean(let version) = node.state.withLock({ $0.content }) else { return }
-        let info = try await head(version.key)
+        let brought = bringsBytes ? await beginning(of: version) : nil
+        let info = if let brought { brought } else { try await head(version.key) }
         let isSame = node.state.withLock { state in
             // Changed or moved by ourselves meanwhile.
             guard case .clean(let now) = state.content, now == version, state.changedAt < startedAt else { return true }
@@ -39,6 +51,14 @@ extension FileSystem {
             dropName(of: node)
             throw FileSystemError(.stale)
         }
+    }
+
+    /// What a GET of the first block tells of a version; nil when there is none, or it does not tell.
+    private func beginning(of version: ObjectVersion) async -> ObjectInfo? {
+        let done = OneShot<Result<ObjectInfo?, StoreError>>()
+        let outcome = cache.prefetch(version, byteCount: cache.blockBytes, isUrgent: true) { done.set($0) }
+        guard outcome == .started, case .success(let info) = await done.wait() else { return nil }
+        return info
     }
 
     /// The name of a superseded node leads elsewhere from now on.

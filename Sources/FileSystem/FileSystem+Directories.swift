@@ -27,23 +27,26 @@ extension FileSystem {
             return .ready(names[min(position, names.count)...])
         }
         return .later { () async throws(FileSystemError) in
-            // A listing may be overtaken by an expiry or a removal; then it is asked for once more.
-            for _ in 0..<3 {
-                try await self.fillListing(handle.node.number)
-                if let names = self.snapshot(handle.node.number) {
-                    handle.names.withLock { $0 = names }
-                    return names[min(position, names.count)...]
+            let names = try await self.asking { () async throws(FileSystemError) in
+                // A listing may be overtaken by an expiry or a removal; then it is asked for once more.
+                for _ in 0..<3 {
+                    try await self.fillListing(handle.node.number)
+                    if let names = self.snapshot(handle.node.number) { return names }
                 }
+                throw FileSystemError(.stale)
+            } known: {
+                self.snapshot(handle.node.number, acceptsStale: true)
             }
-            throw FileSystemError(.stale)
+            handle.names.withLock { $0 = names }
+            return names[min(position, names.count)...]
         }
     }
 
-    private func snapshot(_ number: UInt64) -> [DirectoryEntry]? {
+    private func snapshot(_ number: UInt64, acceptsStale: Bool = false) -> [DirectoryEntry]? {
         tree.withLock { tree in
-            guard let dentry = tree[number], var listing = dentry.directory?.listing, isFresh(listing.startedAt) else {
-                return nil
-            }
+            guard let dentry = tree[number], var listing = dentry.directory?.listing,
+                isUsable(listing.startedAt, acceptsStale: acceptsStale)
+            else { return nil }
             let listed = listing.names()
             dentry.directory!.listing = listing
             let children = dentry.directory!.children

@@ -1,6 +1,7 @@
 // From names to nodes.
 
 internal import Base
+internal import BlockCache
 internal import ObjectModel
 internal import ObjectStore
 
@@ -14,7 +15,9 @@ extension FileSystem {
         }
         switch find(parent: number, name: name, isReferenced: true) {
         case .node(let node): return .ready(node.status)
-        case .absent: return .fail(.notFound)
+        case .absent:
+            noteToldAbsent(number, name)
+            return .fail(.notFound)
         case .failed(let error): return .failed(error)
         case .unknown:
             return .later { () async throws(FileSystemError) in
@@ -31,8 +34,10 @@ extension FileSystem {
     }
 
     /// What is known of a name without asking the store.
-    /// - Parameter isReferenced: whether the kernel gets a reference to what is found.
-    func find(parent number: UInt64, name: FileName, isReferenced: Bool) -> Found {
+    /// - Parameters:
+    ///   - isReferenced: whether the kernel gets a reference to what is found.
+    ///   - acceptsStale: whether what was known before its TTL was over will do. Absence never outlives it.
+    func find(parent number: UInt64, name: FileName, isReferenced: Bool, acceptsStale: Bool = false) -> Found {
         tree.withLock { tree in
             guard let parent = tree[number] else { return .failed(FileSystemError(.stale)) }
             guard parent.directory != nil else { return .failed(FileSystemError(.notDirectory)) }
@@ -42,13 +47,17 @@ extension FileSystem {
                 return .node(dentry.node)
             }
             if let child = parent.directory!.children[name] {
-                if child.node.isPending || child.node.state.withLock({ isFresh($0.validatedAt) }) {
+                if child.node.isPending
+                    || child.node.state.withLock({ isUsable($0.validatedAt, acceptsStale: acceptsStale) })
+                {
                     return reference(child)
                 }
                 return .unknown
             }
-            if let listing = parent.directory!.listing, isFresh(listing.startedAt) {
-                guard let entry = listing.entries[name] else { return .absent }
+            if let listing = parent.directory!.listing, isUsable(listing.startedAt, acceptsStale: acceptsStale) {
+                guard let entry = listing.entries[name] else {
+                    return isFresh(listing.startedAt) ? .absent : .unknown
+                }
                 guard let state = state(of: entry, name: name, in: parent, listing: listing) else { return .unknown }
                 let kind: FileKind =
                     switch entry {
@@ -69,12 +78,6 @@ extension FileSystem {
     private func state(
         of entry: Listing.Entry, name: FileName, in parent: Dentry, listing: Listing
     ) -> Node.State? {
-        let wantsMore =
-            switch configuration.attributePolicy {
-            case .listing: false
-            case .exact: true
-            case .adaptive: !parent.directory!.isForeign
-            }
         switch (entry, parent.directory!.known[name]) {
         case (.directory, .object(let info)): return directoryState(info, validatedAt: listing.startedAt)
         case (.directory, .nothing): return directoryState(nil, validatedAt: listing.startedAt)
@@ -82,13 +85,22 @@ extension FileSystem {
             return fileState(info, validatedAt: listing.startedAt)
         default: break
         }
-        guard !wantsMore else { return nil }
+        guard !wantsAttributes(in: parent) else { return nil }
         switch entry {
         case .directory: return directoryState(nil, validatedAt: listing.startedAt)
         case .file(let object):
             return Node.State(
                 content: .clean(object.version), attributes: codec.defaults(for: .file, time: object.lastModified),
                 validatedAt: listing.startedAt)
+        }
+    }
+
+    /// Whether entries of a directory need more than its listing tells.
+    func wantsAttributes(in parent: Dentry) -> Bool {
+        switch configuration.attributePolicy {
+        case .listing: false
+        case .exact: true
+        case .adaptive: !parent.directory!.isForeign
         }
     }
 
@@ -124,6 +136,22 @@ extension FileSystem {
         case .failed(let error): throw error
         case .unknown: break
         }
+        return try await asking { () async throws(FileSystemError) in
+            try await resolveByAsking(parent: number, name: name, isReferenced: isReferenced)
+        } known: {
+            if case .node(let node) = find(
+                parent: number, name: name, isReferenced: isReferenced, acceptsStale: true)
+            {
+                node
+            } else {
+                nil
+            }
+        }
+    }
+
+    private func resolveByAsking(
+        parent number: UInt64, name: FileName, isReferenced: Bool
+    ) async throws(FileSystemError) -> Node {
         let wasListed = await listEarly(number)
         let hasLearned = try await learnListed(parent: number, name: name)
         if wasListed || hasLearned {
@@ -165,13 +193,28 @@ extension FileSystem {
     /// One HEAD and one LIST, side by side, tell whether a name is a file, a directory, or absent.
     private func ask(parent number: UInt64, name: FileName, isReferenced: Bool) async throws(FileSystemError) -> Node {
         let startedAt = nowNanoseconds
-        let key = try tree.withLock { tree throws(FileSystemError) in
-            guard let parent = tree[number] else { throw FileSystemError(.stale) }
-            return try self.key(parent: parent, name: name)
+        let (key, known) = try tree.withLock { tree throws(FileSystemError) in
+            guard let parent = tree[number], parent.directory != nil else { throw FileSystemError(.stale) }
+            let key = try self.key(parent: parent, name: name)
+            let known: ObjectVersion? = parent.directory!.children[name]?.node.state.withLock {
+                if case .clean(let version) = $0.content { version } else { nil }
+            }
+            return (key, known)
         }
+        let isCached = known.map { cache.holdsBeginning(of: $0) } ?? false
+        let bringsBytes = !isCached && tree.withLock { $0[number]?.directory?.lookups.asks() ?? false }
         let isEscapedFile = NameCodec.segment(for: name) != name.bytes && name.string.hasPrefix("%pail-file-")
-        let remote: Remote? =
-            isEscapedFile ? try await head(key).map { .file($0) } : try await askRemote(key)
+        let remote: Remote?
+        do throws(FileSystemError) {
+            remote =
+                isEscapedFile
+                ? try await look(key, bringsBytes: bringsBytes).map { .file($0) }
+                : try await askRemote(key, bringsBytes: bringsBytes)
+            if bringsBytes { noteAnswered(number, remote) }
+        } catch {
+            if bringsBytes { noteAnswered(number, nil) }
+            throw error
+        }
         return try tree.withLock { tree throws(FileSystemError) in
             guard let parent = tree[number], parent.directory != nil else { throw FileSystemError(.stale) }
             if let child = parent.directory!.children[name] {
@@ -216,10 +259,32 @@ extension FileSystem {
         }
     }
 
-    private func askRemote(_ key: ObjectKey) async throws(FileSystemError) -> Remote? {
+    /// Tells the pattern of a directory's lookups what its question gave.
+    private func noteAnswered(_ number: UInt64, _ remote: Remote?) {
+        let isFile = if case .file = remote { true } else { false }
+        tree.withLock { $0[number]?.directory?.lookups.answered(isFile: isFile) }
+    }
+
+    /// HEAD, or a GET of the first block, which tells the same; nil when the store said that the key is not there.
+    private func look(_ key: ObjectKey, bringsBytes: Bool) async throws(FileSystemError) -> ObjectInfo? {
+        guard bringsBytes else { return try await head(key) }
+        do throws(StoreError) {
+            if let info = try await cache.beginning(of: key) { return info }
+        } catch {
+            switch error.kind {
+            case .notFound: return nil
+            // An empty object has no range; an archived or encrypted one may tell its attributes all the same.
+            case .invalidRange, .archived, .accessDenied, .invalidRequest, .unsupported, .malformedResponse: break
+            default: throw FileSystemError(error)
+            }
+        }
+        return try await head(key)
+    }
+
+    private func askRemote(_ key: ObjectKey, bringsBytes: Bool) async throws(FileSystemError) -> Remote? {
         let marker = try? markerKey(of: key)
         async let file: Result<ObjectInfo?, FileSystemError> = Result.of { () async throws(FileSystemError) in
-            try await self.head(key)
+            try await self.look(key, bringsBytes: bringsBytes)
         }
         if let marker {
             let below: ListPage
@@ -271,84 +336,6 @@ extension FileSystem {
     func supersede(_ dentry: Dentry, _ tree: inout Tree) {
         dentry.node.state.withLock { $0.isSuperseded = true }
         tree.detach(dentry)
-    }
-
-    // MARK: Attributes of listed entries
-
-    /// Asks for the attributes of a listed entry, and of those behind it in the same go: whoever stats one usually
-    /// stats them all, in this order. Returns whether the name was in a fresh listing.
-    private func learnListed(parent number: UInt64, name: FileName) async throws(FileSystemError) -> Bool {
-        struct Wanted: Sendable {
-            let name: FileName
-            let key: ObjectKey
-            let entry: Listing.Entry
-            let done: OneShot<FileSystemError?>
-        }
-        let (wanted, mine): ([Wanted], OneShot<FileSystemError?>?) = try tree.withLock { tree throws(FileSystemError) in
-            guard let parent = tree[number], parent.directory != nil,
-                let prefix = parent.prefix(root: configuration.prefix)
-            else { throw FileSystemError(.stale) }
-            guard var listing = parent.directory!.listing, isFresh(listing.startedAt), listing.entries[name] != nil
-            else {
-                return ([], nil)
-            }
-            var wanted: [Wanted] = []
-            let names = listing.names(from: name, count: DirectoryState.sampleCount)
-            parent.directory!.listing = listing
-            for next in names {
-                guard parent.directory!.knownInFlight[next] == nil, parent.directory!.known[next] == nil,
-                    parent.directory!.children[next] == nil, let entry = listing.entries[next]
-                else { continue }
-                let segment = prefix + NameCodec.segment(for: next)
-                guard let key = ObjectKey(entry == .directory ? segment + "/" : segment) else { continue }
-                let done = OneShot<FileSystemError?>()
-                parent.directory!.knownInFlight[next] = done
-                wanted.append(Wanted(name: next, key: key, entry: entry, done: done))
-            }
-            return (wanted, parent.directory!.knownInFlight[name])
-        }
-        for item in wanted {
-            Task {
-                let outcome = await background.run {
-                    await Result.of { () async throws(FileSystemError) in try await self.head(item.key) }
-                }
-                noteLearned(parent: number, name: item.name, entry: item.entry, outcome)
-                if case .failure(let error) = outcome { item.done.set(error) } else { item.done.set(nil) }
-            }
-        }
-        guard let mine else { return !wanted.isEmpty }
-        if let error = await mine.wait() { throw error }
-        return true
-    }
-
-    /// - Parameter entry: what was listed when the question was asked; another by now is newer than the answer.
-    private func noteLearned(
-        parent number: UInt64, name: FileName, entry: Listing.Entry, _ outcome: Result<ObjectInfo?, FileSystemError>
-    ) {
-        tree.withLock { tree in
-            guard let parent = tree[number], parent.directory != nil else { return }
-            parent.directory!.knownInFlight[name] = nil
-            guard case .success(let found) = outcome, parent.directory!.listing?.entries[name] == entry else { return }
-            parent.directory!.sampledCount += 1
-            if let found, AttributeCodec.isPosix(found.properties.metadata) { parent.directory!.posixCount += 1 }
-            guard parent.directory!.children[name] == nil else { return }
-            switch entry {
-            case .directory:
-                // Without a marker there is nothing more to know of a directory.
-                parent.directory!.known[name] = found.map { .object($0) } ?? .nothing
-            case .file(let object):
-                guard let found else {
-                    // Removed since the listing.
-                    parent.directory!.listing?.remove(name)
-                    return
-                }
-                if found.version != object.version {
-                    parent.directory!.listing?.set(
-                        name, .file(ListedObject(version: found.version, lastModified: found.lastModified)))
-                }
-                parent.directory!.known[name] = .object(found)
-            }
-        }
     }
 }
 

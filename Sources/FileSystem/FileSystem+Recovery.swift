@@ -133,25 +133,3 @@ extension FileSystem {
         area.closeSession()
     }
 }
-
-extension FileSystem {
-    /// Forgets what is believed of names and attributes at and below `path` (relative to the mount): the next look asks
-    /// the store. Pending data stays.
-    public func refresh(path text: String) {
-        let prefix = "/" + text.split(separator: "/").joined(separator: "/")
-        let stale: [Node] = tree.withLock { tree in
-            var nodes: [Node] = []
-            for dentry in tree.all {
-                let path = dentry.path
-                guard prefix == "/" || path == prefix || path.hasPrefix(prefix + "/") else { continue }
-                dentry.directory?.listing = nil
-                dentry.directory?.absent = [:]
-                dentry.directory?.known = [:]
-                if dentry.node.number != Tree.rootNumber { dentry.node.state.withLock { $0.validatedAt = 0 } }
-                nodes.append(dentry.node)
-            }
-            return nodes
-        }
-        for node in stale { invalidateKernel(node) }
-    }
-}

@@ -10,21 +10,31 @@ extension FileSystem {
 
     /// Opens a file.
     /// - Parameter mayWrite: whether the handle may change the file.
-    public func open(_ number: UInt64, mayWrite: Bool) -> Answer<FileHandle> {
+    /// - Parameter mustAsk: whether the store is asked in any case, as O_DIRECT wants it: not only when what is known is
+    ///   older than the TTL.
+    public func open(_ number: UInt64, mayWrite: Bool, mustAsk asksAlways: Bool = false) -> Answer<FileHandle> {
         guard let node = node(number) else { return .fail(.stale) }
         guard node.kind == .file else { return .fail(node.kind == .directory ? .isDirectory : .invalidArgument) }
         if mayWrite, configuration.isReadOnly { return .fail(.readOnly) }
         let mustAsk = node.state.withLock { state in
             guard case .clean = state.content, !state.isUnlinked else { return false }
-            return !isFresh(state.validatedAt) || (mayWrite && state.properties == nil)
+            return asksAlways || !isFresh(state.validatedAt) || (mayWrite && state.properties == nil)
         }
         if !mustAsk {
             if node.state.withLock({ $0.isSuperseded && !$0.isUnlinked }) { return .fail(.stale) }
-            return .ready(newHandle(node, mayWrite: mayWrite))
+            let handle = newHandle(node, mayWrite: mayWrite)
+            noteOpened(node, reads: !mayWrite)
+            return .ready(handle)
         }
         return .later { () async throws(FileSystemError) in
-            try await self.revalidate(node)
-            return self.newHandle(node, mayWrite: mayWrite)
+            if asksAlways || mayWrite {
+                try await self.revalidate(node, bringsBytes: !mayWrite)
+            } else {
+                try await self.validate(node, bringsBytes: true)
+            }
+            let handle = self.newHandle(node, mayWrite: mayWrite)
+            self.noteOpened(node, reads: !mayWrite)
+            return handle
         }
     }
 

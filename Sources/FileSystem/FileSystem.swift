@@ -32,7 +32,9 @@ public final class FileSystem: Sendable {
     let changes = ChangeGate()
     /// Bounds the requests that a burst of lookups, or the copies of a rename, have under way.
     let background = AsyncLimiter(limit: 32)
-    private let invalidation = Lock<(@Sendable (_ number: UInt64) -> Void)?>(nil)
+    let outage = Lock(StoreOutage())
+    let prefetches = Lock(PrefetchStatistics())
+    private let invalidation = Lock<(@Sendable ([KernelInvalidation]) -> Void)?>(nil)
 
     public init(
         store: any ObjectStore, cache: BlockCache, area: StagingArea, queue: UploadQueue,
@@ -59,13 +61,18 @@ public final class FileSystem: Sendable {
             conflicted: { [weak self] file, lost, saved in self?.uploadConflicted(file, lost: lost, savedAs: saved) })
     }
 
-    /// Sets who tells the kernel to drop its pages and attributes of a node. Called outside all locks; must not block.
-    public func onInvalidation(_ action: @escaping @Sendable (_ number: UInt64) -> Void) {
+    /// Sets who tells the kernel what to forget. Called outside all locks; must not block.
+    public func onInvalidation(_ action: @escaping @Sendable ([KernelInvalidation]) -> Void) {
         invalidation.withLock { $0 = action }
     }
 
     func invalidateKernel(_ node: Node) {
-        invalidation.withLock { $0 }?(node.number)
+        invalidateKernel([.node(node.number)])
+    }
+
+    func invalidateKernel(_ changes: [KernelInvalidation]) {
+        guard !changes.isEmpty else { return }
+        invalidation.withLock { $0 }?(changes)
     }
 
     // MARK: Shared by the operations
@@ -74,6 +81,11 @@ public final class FileSystem: Sendable {
 
     func isFresh(_ validatedAt: UInt64) -> Bool {
         validatedAt == .max || nowNanoseconds < validatedAt &+ configuration.ttlNanoseconds
+    }
+
+    /// Whether something that was known at a time may serve: while it is fresh, or, with `acceptsStale`, ever after.
+    func isUsable(_ validatedAt: UInt64, acceptsStale: Bool) -> Bool {
+        isFresh(validatedAt) || (acceptsStale && validatedAt > 0)
     }
 
     func node(_ number: UInt64) -> Node? { tree.withLock { $0[number]?.node } }

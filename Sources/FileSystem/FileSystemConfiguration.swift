@@ -23,6 +23,12 @@ public struct FileSystemConfiguration: Sendable {
     public var filePermissions: UInt32 = 0o644
     public var directoryPermissions: UInt32 = 0o755
     public var isReadOnly = false
+    /// The store is not asked at all: what is known serves, whatever its age.
+    public var isOffline = false
+    /// Files that are opened one after another bring those that come next.
+    public var prefetchesSiblings = true
+    /// The largest file that comes this way, in bytes.
+    public var siblingBytesMax = 1 << 20
     /// close() waits until the object is in the store.
     public var isWriteThrough = false
     /// Open files up to this size are kept whole on local disk when they are removed or replaced by this mount, so that

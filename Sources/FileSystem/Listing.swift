@@ -13,8 +13,9 @@ struct Listing: Sendable {
     /// When the listing began; monotonic nanoseconds.
     let startedAt: UInt64
     private(set) var entries: [FileName: Entry]
-    /// Sorted by bytes; made when asked for.
+    /// Sorted by bytes; made when asked for, and kept from then on. All entries, and the files alone.
     private var sortedNames: [FileName]?
+    private var sortedFiles: [FileName]?
 
     init(startedAt: UInt64, entries: [FileName: Entry]) {
         self.startedAt = startedAt
@@ -22,11 +23,19 @@ struct Listing: Sendable {
     }
 
     mutating func set(_ name: FileName, _ entry: Entry) {
-        if entries.updateValue(entry, forKey: name) == nil { sortedNames = nil }
+        let old = entries.updateValue(entry, forKey: name)
+        if old == nil { sortedNames?.insertSorted(name) }
+        switch (old?.isFile ?? false, entry.isFile) {
+        case (false, true): sortedFiles?.insertSorted(name)
+        case (true, false): sortedFiles?.removeSorted(name)
+        default: break
+        }
     }
 
     mutating func remove(_ name: FileName) {
-        if entries.removeValue(forKey: name) != nil { sortedNames = nil }
+        guard let old = entries.removeValue(forKey: name) else { return }
+        sortedNames?.removeSorted(name)
+        if old.isFile { sortedFiles?.removeSorted(name) }
     }
 
     mutating func names() -> [FileName] {
@@ -36,16 +45,55 @@ struct Listing: Sendable {
         return names
     }
 
+    /// The names of the files, without directories.
+    mutating func fileNames() -> [FileName] {
+        if let sortedFiles { return sortedFiles }
+        let files = names().filter { entries[$0]!.isFile }
+        sortedFiles = files
+        return files
+    }
+
+    /// Where a file stands among `fileNames()`.
+    mutating func filePosition(of name: FileName) -> Int? {
+        let files = fileNames()
+        let position = files.sortedPosition(of: name)
+        return position < files.count && files[position] == name ? position : nil
+    }
+
     /// The names from `name` on, at most `count`.
     mutating func names(from name: FileName, count: Int) -> ArraySlice<FileName> {
         let all = names()
+        let start = all.sortedPosition(of: name)
+        return all[start..<min(start + count, all.count)]
+    }
+}
+
+extension Listing.Entry {
+    var isFile: Bool {
+        if case .file = self { return true }
+        return false
+    }
+}
+
+extension [FileName] {
+    /// Where a name stands, or would, among sorted ones.
+    fileprivate func sortedPosition(of name: FileName) -> Int {
         var low = 0
-        var high = all.count
+        var high = count
         while low < high {
             let middle = (low + high) / 2
-            if all[middle] < name { low = middle + 1 } else { high = middle }
+            if self[middle] < name { low = middle + 1 } else { high = middle }
         }
-        return all[low..<min(low + count, all.count)]
+        return low
+    }
+
+    fileprivate mutating func insertSorted(_ name: FileName) {
+        insert(name, at: sortedPosition(of: name))
+    }
+
+    fileprivate mutating func removeSorted(_ name: FileName) {
+        let position = sortedPosition(of: name)
+        if position < count, self[position] == name { remove(at: position) }
     }
 }
 

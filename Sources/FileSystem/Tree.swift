@@ -50,6 +50,8 @@ struct DirectoryState {
     var listing: Listing?
     /// Names known to be absent, until when (monotonic nanoseconds).
     var absent: [FileName: UInt64] = [:]
+    /// Names of which the kernel was told that they are absent.
+    var toldAbsent: Set<FileName> = []
     /// Whether the directory's own marker object exists; nil when that is not known.
     var hasMarker: Bool?
     /// One listing at a time; who comes later shares it.
@@ -59,6 +61,12 @@ struct DirectoryState {
     /// What HEADs told of listed entries that have no node yet.
     var known: [FileName: Known] = [:]
     var knownInFlight: [FileName: OneShot<FileSystemError?>] = [:]
+    /// Whether the names asked for are opened, and in which order.
+    var lookups = LookupPattern()
+    var siblings = SiblingPattern()
+    var recentlyOpened: [FileName] = []
+    /// When the listing began whose positions `siblings` speaks of.
+    var followedListing: UInt64?
     /// Names asked for one by one, since the last listing.
     var askCount = 0
     /// It has more entries than are listed only to save lookups.

@@ -31,6 +31,7 @@ enum FuseOperations {
         let wanted =
             UInt32(FUSE_CAP_ASYNC_READ) | UInt32(FUSE_CAP_PARALLEL_DIROPS) | UInt32(FUSE_CAP_READDIRPLUS)
             | UInt32(FUSE_CAP_READDIRPLUS_AUTO) | UInt32(FUSE_CAP_ASYNC_DIO)
+            | UInt32(FUSE_CAP_EXPIRE_ONLY)
         // A node's data never changes behind the kernel's back (another version is another node), so changed times or
         // sizes are no reason to drop pages.
         let refused =
@@ -244,7 +245,9 @@ enum FuseOperations {
             let info = info!.pointee
             FuseOperations.respond(
                 request!, "open", number,
-                FuseSession.of(request!).fileSystem.open(number, mayWrite: info.flags & O_ACCMODE != O_RDONLY),
+                FuseSession.of(request!).fileSystem.open(
+                    number, mayWrite: info.flags & O_ACCMODE != O_RDONLY,
+                    mustAsk: info.flags & FuseSession.directFlag != 0),
                 undo: { session, handle in session.fileSystem.release(handle) },
                 send: { session, reply, handle in
                     let opened = session.opened(handle, flags: info.flags)

@@ -32,7 +32,7 @@ extension FuseSession {
     }
 
     /// O_DIRECT of <asm-generic/fcntl.h>, which Swift does not import.
-    private static let directFlag: Int32 = 0o40000
+    static let directFlag: Int32 = 0o40000
 
     /// The kernel's view of an open file.
     func opened(_ handle: FileHandle, flags: Int32) -> fuse_file_info {

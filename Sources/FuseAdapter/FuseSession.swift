@@ -81,10 +81,9 @@ public final class FuseSession: @unchecked Sendable {
             throw FuseError(description: "the kernel refused the mount: \(String(cString: strerror(code)))")
         }
         let session = SessionPointer(address: self.session)
-        fileSystem.onInvalidation { [notifications] number in
+        fileSystem.onInvalidation { [notifications] changes in
             notifications.add {
-                // Offset 0 and length 0: all pages and the attributes. A kernel that does not know the inode says ENOENT.
-                _ = fuse_lowlevel_notify_inval_inode(session.address, number, 0, 0)
+                for change in changes { session.tell(change) }
             }
         }
     }
@@ -130,4 +129,19 @@ public final class FuseSession: @unchecked Sendable {
 /// SAFETY: libfuse's notify functions may be called from any thread while the session exists.
 private struct SessionPointer: @unchecked Sendable {
     let address: OpaquePointer
+
+    /// Tells the kernel what to forget. It answers ENOENT where it knows nothing of it.
+    func tell(_ change: KernelInvalidation) {
+        switch change {
+        case .node(let number):
+            // Offset 0 and length 0: all pages and the attributes.
+            _ = fuse_lowlevel_notify_inval_inode(address, number, 0, 0)
+        case .entry(let parent, let name):
+            // Expired rather than dropped: a directory that somebody works in keeps its place. Kernels before 6.2 cannot.
+            if fuse_lowlevel_notify_expire_entry(address, parent, name, name.utf8.count, FUSE_LL_EXPIRE_ONLY) == -ENOSYS
+            {
+                _ = fuse_lowlevel_notify_inval_entry(address, parent, name, name.utf8.count)
+            }
+        }
+    }
 }

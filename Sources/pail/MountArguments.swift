@@ -39,6 +39,10 @@ struct ServerArguments: ParsableArguments {
 struct FileArguments: ParsableArguments {
     @Flag(help: "Refuse all changes; the same as -o ro.")
     var readOnly = false
+    @Flag(help: "Send no request at all: what is cached is shown, read-only.")
+    var offline = false
+    @Flag(help: "Do not fetch the small files that come next when files of a directory are opened one after another.")
+    var noSiblingPrefetch = false
     @Option(help: ArgumentHelp("How long names and attributes are believed. [60]", valueName: "seconds"))
     var ttl: String?
     @Option(
@@ -70,7 +74,8 @@ struct FileArguments: ParsableArguments {
             (.directoryMode, dirMode),
         ])
             + flags([
-                (.readOnly, readOnly), (.allowOther, allowOther), (.allowRoot, allowRoot), (.nonempty, nonempty),
+                (.readOnly, readOnly), (.offline, offline), (.noSiblingPrefetch, noSiblingPrefetch),
+                (.allowOther, allowOther), (.allowRoot, allowRoot), (.nonempty, nonempty),
             ])
     }
 }
@@ -143,14 +148,13 @@ struct ProcessArguments: ParsableArguments {
     // Of later versions: refused with a line that says so.
     @Option(help: .hidden) var sseCKeyFile: String?
     @Option(help: .hidden) var metrics: String?
-    @Flag(help: .hidden) var offline = false
 
     var given: [(MountOptionName, String?)] {
         values([
             (.stateDirectory, stateDir), (.stagingSize, stagingSize), (.memory, memory), (.logLevel, logLevel),
             (.logFile, logFile), (.cacheDirectory, cacheDir), (.cacheSize, cacheSize), (.cacheFree, cacheFree),
             (.customerKeyFile, sseCKeyFile), (.metrics, metrics),
-        ]) + flags([(.foreground, foreground), (.offline, offline)])
+        ]) + flags([(.foreground, foreground)])
     }
 }
 

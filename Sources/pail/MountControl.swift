@@ -52,6 +52,9 @@ final class MountControl: ControlDelegate {
         status.cache = MountStatus.Cache(
             memoryBytes: mount.pool.leasedBytes, memoryLimit: mount.pool.bufferCountMax * mount.pool.bufferBytes,
             hits: cache.hits, misses: cache.misses, bytesFetched: cache.bytesFetched, disk: diskStatus())
+        let prefetch = mount.fileSystem.prefetchStatistics
+        status.prefetch = MountStatus.Prefetch(
+            files: prefetch.prefetched, used: prefetch.used, wasted: prefetch.wasted)
         for (operation, counter) in mount.store.counters.operations {
             status.requests[operation.rawValue] = MountStatus.Requests(
                 count: counter.requestCount, errors: counter.failureCount,

@@ -2,6 +2,7 @@
 
 internal import Base
 internal import BlockCache
+internal import CLinux
 internal import Commands
 internal import Control
 internal import FileSystem
@@ -19,6 +20,9 @@ internal import Staging
 /// Says exactly once on `ready` that the mount answers, or why it cannot be. Returns the exit code; by then nothing is
 /// mounted any more, and what could not be uploaded is staged for the next mount.
 func serve(plan: MountPlan, ready: ReadyPipe) async -> Int32 {
+    // glibc gives each thread that allocates an arena of its own, up to eight a core, and each keeps what was freed in it:
+    // memory outside of the budget, in proportion to the machine. What allocates much here is not hot.
+    pail_limit_malloc_arenas(4)
     let mount: MountService
     do throws(MountFailure) {
         mount = try await MountService.start(plan, ready: ready)
@@ -37,7 +41,8 @@ final class MountService: Sendable {
     static let finalDrainNanoseconds: UInt64 = 30_000_000_000
     /// How long it waits until what was read is on disk; what is not by then is read again next time.
     static let diskDrainNanoseconds: UInt64 = 5_000_000_000
-    /// The kernel's own read-ahead of the mount. Larger than the default 128 KiB, so that its reads come in large pieces.
+    /// The kernel's own read-ahead of the mount. Larger than the default 128 KiB, so that its reads come in pieces as large
+    /// as a request may be; doc/design/reading.md has the measurement.
     static let kernelReadAheadKibibytes = 1024
 
     let plan: MountPlan
@@ -81,7 +86,9 @@ final class MountService: Sendable {
             )
         }
         ready.stage("asking \(store.endpoint) for \(plan.location)")
-        try await check(store, plan, ready)
+        if !plan.isOffline { try await check(store, plan, ready) }
+        // What files are read from and sent to; the S3 store itself stays for its figures.
+        let files: any ObjectStore = plan.isOffline ? OfflineStore(capabilities: store.capabilities) : store
 
         let area: StagingArea
         try StateDirectory.make(plan.stateDirectory)
@@ -101,17 +108,18 @@ final class MountService: Sendable {
             2, min(32, (plan.connectionsMax ?? StoreOfPlan.connectionsMax) * 2 / 3))
         let disk = diskTier(plan, pool)
         disk?.start()
-        let cache = BlockCache(store: store, pool: pool, disk: disk, configuration: cacheConfiguration, time: time)
+        let cache = BlockCache(store: files, pool: pool, disk: disk, configuration: cacheConfiguration, time: time)
         var uploads = UploadQueue.Configuration()
         uploads.partBytes = plan.partBytes
         uploads.hostName = hostName()
         let queue = UploadQueue(
-            store: store, area: area, configuration: uploads, time: time, log: Logger(label: "upload")
+            store: files, area: area, configuration: uploads, time: time, log: Logger(label: "upload")
         ) { version, range throws(StoreError) in try await cache.read(version, range: range).array }
         let fileSystem = FileSystem(
-            store: store, cache: cache, area: area, queue: queue, configuration: configuration(plan), time: time,
+            store: files, cache: cache, area: area, queue: queue, configuration: configuration(plan), time: time,
             log: Logger(label: "files"))
-        let leftovers = fileSystem.recover()
+        // Offline, what waits for its upload stays where it is, for a mount that can send it.
+        let leftovers = plan.isOffline ? [] : fileSystem.recover()
         for leftover in leftovers {
             ready.notice(
                 "\(leftover.fileCount) files of another bucket (\(leftover.bucketIdentity)) wait in \(leftover.directory); mount that bucket to upload them"
@@ -207,6 +215,8 @@ final class MountService: Sendable {
         result.filePermissions = UInt32(plan.fileMode)
         result.directoryPermissions = UInt32(plan.directoryMode)
         result.isReadOnly = plan.isReadOnly
+        result.isOffline = plan.isOffline
+        result.prefetchesSiblings = plan.prefetchesSiblings
         result.isWriteThrough = plan.isWriteThrough
         return result
     }

@@ -46,10 +46,12 @@ struct MountOptionsTests {
         (.logFile, "x.log", { $0.logFilePath == "x.log" }),
         (.foreground, nil, { $0.isForeground }),
         (.nonempty, nil, { $0.isNonemptyAllowed }),
+        (.offline, nil, { $0.isOffline }),
+        (.noSiblingPrefetch, nil, { !$0.prefetchesSiblings }),
     ]
 
     /// What this version refuses rather than ignores.
-    static let refused: Set<MountOptionName> = [.customerKeyFile, .offline, .metrics]
+    static let refused: Set<MountOptionName> = [.customerKeyFile, .metrics]
 
     @Test func everyOptionIsTakenAsFlagAndInAList() throws {
         for (name, value, isSet) in Self.good {

@@ -235,15 +235,17 @@ struct DataLossTests {
     /// "Unknown" is never "absent": an error is an error, and nothing of it is remembered.
     @Test(arguments: [StoreError.Kind.throttled, .serverFault, .timedOut, .accessDenied, .unreachable])
     func unknownIsNotAbsent(kind: StoreError.Kind) async throws {
-        for operation in [StoreOperation.headObject, .listObjects] {
+        for operations in [[StoreOperation.headObject, .getObject], [.listObjects]] {
             let mount = try Mount()
             mount.store.write("x", at: "d/f")
-            mount.store.setFaults(FaultPlan().adding(.refused(kind), on: operation, when: .always))
+            var plan = FaultPlan()
+            for operation in operations { plan = plan.adding(.refused(kind), on: operation, when: .always) }
+            mount.store.setFaults(plan)
             let lookup = await failure { _ = try await mount.status("d/f") }
             #expect(lookup != nil && lookup != .notFound)
             let absent = await failure { _ = try await mount.status("none") }
             #expect(absent != nil && absent != .notFound)
-            if operation == .listObjects {
+            if operations == [.listObjects] {
                 let listing = await failure { _ = try await mount.names("") }
                 #expect(listing != nil && listing != .notFound)
             }

@@ -143,6 +143,6 @@ final class Mount: @unchecked Sendable {
 
     /// Returns when no request is under way any more that this mount has made.
     func settle() async {
-        while line.inFlightCount > 0 { await Task.yield() }
+        while line.inFlightCount > 0 || cache.statistics.requestsInFlight > 0 { await Task.yield() }
     }
 }

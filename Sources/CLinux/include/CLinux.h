@@ -83,4 +83,7 @@ int pail_set_direct(int fd, int is_direct);
 /// memmem(3): the offset of the first `needle` in `bytes`, or -1.
 int64_t pail_find_bytes(const void *bytes, int64_t count, const void *needle, int64_t needle_count);
 
+/// Limits how many arenas malloc makes for threads; each keeps what was freed in it. Before threads start.
+void pail_limit_malloc_arenas(int count);
+
 #endif
