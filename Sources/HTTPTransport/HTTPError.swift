@@ -50,5 +50,7 @@ public struct HTTPError: Error, Sendable, Equatable, CustomStringConvertible {
 public enum HTTPTimeoutPhase: Sendable, Hashable {
     case connect
     case stall
+    /// The body came far slower than others; see `HTTPRequest.isGivenUpWhenSlow`.
+    case slow
     case total
 }
