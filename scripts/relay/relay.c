@@ -1,11 +1,11 @@
 // A TCP relay that makes a local S3 server feel like a remote one, and counts what is asked of it.
 //
 //   relay --target PORT [--listen PORT] [--control PORT] [--latency-ms 30] [--rate-mb 90]
-//         [--stall-one-in N] [--slow-one-in N]
+//         [--link-mb 0] [--stall-one-in N] [--slow-one-in N]
 //
 // Each response starts `latency-ms` after the last byte of its request (or when the server answers, if that is later),
 // and each connection carries at most `rate-mb` megabytes (10^6 bytes) a second in each direction; 0 switches either
-// off. Everything is on 127.0.0.1; port 0 means a free one. The first line of output names the ports:
+// off. All connections together get at most `link-mb` from the server, 0 for no such limit. Everything is on 127.0.0.1; port 0 means a free one. The first line of output names the ports:
 //
 //   relay listen=PORT control=PORT
 //
@@ -145,6 +145,8 @@ static struct connections dead = TAILQ_HEAD_INITIALIZER(dead);
 
 static uint64_t latency_nanoseconds = 30 * 1000 * 1000;
 static uint64_t rate_bytes = 90 * 1000 * 1000;  // per second
+static uint64_t link_bytes;                      // per second
+static uint64_t link_tokens, link_refilled_at;  // shared by all answers
 static unsigned stall_one_in, slow_one_in;
 static uint64_t gets;  // since those were set
 static struct sockaddr_in target;
@@ -212,14 +214,29 @@ static void begin_message(struct flow *flow) {
 }
 
 static size_t allowance(struct flow *flow) {
-    if (flow->rate == 0) return PIPE_BYTES;
-    refill(flow);
-    return flow->tokens < CHUNK_BYTES_MIN ? 0 : flow->tokens;
+    uint64_t most = PIPE_BYTES;
+    if (flow->rate) {
+        refill(flow);
+        most = flow->tokens;
+    }
+    if (link_bytes && flow->counter == &counters.down_bytes) {
+        uint64_t elapsed = now - link_refilled_at;
+        link_refilled_at = now;
+        link_tokens += (elapsed < LAG_NANOSECONDS ? elapsed : LAG_NANOSECONDS) * link_bytes / 1000000000;
+        if (link_tokens > 2 * BURST_AT_START) link_tokens = 2 * BURST_AT_START;
+        // One piece at a time, so that all have their turn.
+        uint64_t share = link_tokens < CHUNK_BYTES_MIN ? link_tokens : CHUNK_BYTES_MIN;
+        if (share < most) most = share;
+    }
+    return most < CHUNK_BYTES_MIN ? 0 : most;
 }
 
 static void spend(struct flow *flow, size_t bytes) {
     *flow->counter += bytes;
     if (flow->rate) flow->tokens -= bytes < flow->tokens ? bytes : flow->tokens;
+    if (link_bytes && flow->counter == &counters.down_bytes) {
+        link_tokens -= bytes < link_tokens ? bytes : link_tokens;
+    }
 }
 
 // --- pipes: kept for the next who needs one, so that an idle connection has none -----------------------------------
@@ -511,6 +528,10 @@ static void pump(struct connection *c, struct flow *flow) {
             moved += got;
             spend(flow, got);
             if (!up && c->stalls) c->stall_after -= got;
+            if (!up && link_bytes) {
+                wait_for_tick(c);
+                return;
+            }
         } else if (got == 0) {
             flow->ended = true;
         } else if (errno == EAGAIN) {
@@ -734,7 +755,8 @@ int main(int argc, char **argv) {
         {"target", required_argument, 0, 't'},     {"listen", required_argument, 0, 'l'},
         {"control", required_argument, 0, 'c'},    {"latency-ms", required_argument, 0, 'm'},
         {"rate-mb", required_argument, 0, 'r'},    {"stall-one-in", required_argument, 0, 's'},
-        {"slow-one-in", required_argument, 0, 'w'}, {0},
+        {"slow-one-in", required_argument, 0, 'w'}, {"link-mb", required_argument, 0, 'k'},
+        {0},
     };
     int target_port = 0, listen_port = 0, control_port = 0, option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -744,6 +766,7 @@ int main(int argc, char **argv) {
         case 'c': control_port = atoi(optarg); break;
         case 'm': latency_nanoseconds = (uint64_t)(atof(optarg) * 1e6); break;
         case 'r': rate_bytes = (uint64_t)(atof(optarg) * 1e6); break;
+        case 'k': link_bytes = (uint64_t)(atof(optarg) * 1e6); break;
         case 's': stall_one_in = strtoul(optarg, NULL, 10); break;
         case 'w': slow_one_in = strtoul(optarg, NULL, 10); break;
         default: return 2;
@@ -751,7 +774,7 @@ int main(int argc, char **argv) {
     }
     if (!target_port) {
         fprintf(stderr, "usage: relay --target PORT [--listen PORT] [--control PORT] [--latency-ms N] [--rate-mb N] "
-                        "[--stall-one-in N] [--slow-one-in N]\n");
+                        "[--link-mb N] [--stall-one-in N] [--slow-one-in N]\n");
         return 2;
     }
     target = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(target_port)};

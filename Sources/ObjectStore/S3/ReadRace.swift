@@ -38,9 +38,16 @@ final class RaceLeg: HTTPResponseSink {
     private let number: Int
     private let download: ObjectDownload
     private let time: any TimeSource
+    private let onHead: @Sendable () -> Void
 
-    /// - Parameter number: at least 1.
-    init(_ number: Int, of race: ReadRace, download: ObjectDownload, time: any TimeSource) {
+    /// - Parameters:
+    ///   - number: at least 1.
+    ///   - onHead: called with each head that comes, on the transport's thread.
+    init(
+        _ number: Int, of race: ReadRace, download: ObjectDownload, time: any TimeSource,
+        onHead: @escaping @Sendable () -> Void
+    ) {
+        self.onHead = onHead
         self.number = number
         self.race = race
         self.download = download
@@ -48,6 +55,7 @@ final class RaceLeg: HTTPResponseSink {
     }
 
     func begin(_ head: HTTPResponseHead) -> Bool {
+        onHead()
         // An error is collected and decides nothing: the other request may do better.
         guard head.status == 200 || head.status == 206 else { return false }
         guard race.claim(number, now: time.monotonicNanoseconds) else { return true }

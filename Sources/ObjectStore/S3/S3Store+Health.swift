@@ -61,11 +61,10 @@ extension S3Store {
     /// False when it was cancelled, and so says nothing.
     private func run(_ probe: OneShot<Bool>, isPatient: Bool) async -> Bool {
         var request = S3Call(builder.headBucket())
-        request.isProbe = true
         if !isPatient { request.timeouts = configuration.probeTimeouts }
         let failure: StoreError?
         do throws(CredentialError) {
-            let outcome = await send(request, try await signingContext(), attempt: 1, inRow: 1)
+            let outcome = await send(request, try await signingContext(), attempt: 1, inRow: 1, isAfterSilence: true)
             if case .failed(let error) = outcome {
                 failure = StoreError(error, operation: .headBucket, key: nil)
             } else {

@@ -70,7 +70,8 @@ extension S3Store {
     private func leg(
         _ number: Int, of race: ReadRace, _ call: S3Call, _ request: HTTPRequest, attempt: Int
     ) async -> Outcome {
-        let sink = call.download.map { RaceLeg(number, of: race, download: $0, time: time) }
+        // A body may take longer than others wait for the server: its head already is an answer.
+        let sink = call.download.map { RaceLeg(number, of: race, download: $0, time: time, onHead: noteAnswer) }
         let began = time.monotonicNanoseconds
         let (outcome, metrics) = await exchange(call.request, request, body: nil, sink: sink)
         switch outcome {

@@ -16,8 +16,6 @@ struct S3Call: Sendable {
     var retry: RetryPolicy?
     /// Instead of those of the store, `isSlow` or not.
     var timeouts: HTTPTimeouts?
-    /// Whether it only finds out if the server answers.
-    var isProbe = false
 
     init(_ request: S3Request, body: UploadBody? = nil, isSlow: Bool = false) {
         self.request = request
@@ -59,6 +57,7 @@ extension S3Store {
         var deliveredBefore = 0
         var mayHaveHappened = false
         var corrections = Corrections()
+        var isAfterSilence = false
 
         func failure(_ error: StoreError) -> S3CallFailure {
             S3CallFailure(error: error, mayHaveHappened: mayHaveHappened)
@@ -78,7 +77,8 @@ extension S3Store {
             } catch {
                 throw failure(StoreError(error, operation: operation, key: key))
             }
-            let outcome = await send(call, context, attempt: attempt, inRow: attemptsInRow)
+            let outcome = await send(
+                call, context, attempt: attempt, inRow: attemptsInRow, isAfterSilence: isAfterSilence)
 
             if let delivered = call.download?.deliveredByteCount, delivered > deliveredBefore {
                 deliveredBefore = delivered
@@ -101,6 +101,7 @@ extension S3Store {
                     status: response.status, headers: HeaderFields(response.head.headers), body: response.body,
                     mayHaveHappenedBefore: mayHaveHappenedBefore || response.metrics.sendCount > 1)
             case .refused(let refusal, let sendCount):
+                isAfterSilence = false
                 if await correct(&corrections, by: refusal, context) {
                     attemptsInRow -= 1
                     continue
@@ -110,6 +111,7 @@ extension S3Store {
                 reaction = RetryPolicy.Failure(refusal, operation: operation)
                 error = StoreError(refusal, operation: operation, key: key)
             case .failed(let httpError):
+                isAfterSilence = true
                 if httpError.mayHaveReachedServer { mayHaveHappened = true }
                 reaction = RetryPolicy.Failure(httpError)
                 error = StoreError(httpError, operation: operation, key: key)
@@ -158,8 +160,12 @@ extension S3Store {
         }
     }
 
-    /// - Parameter inRow: the attempts without progress, this one included.
-    func send(_ call: S3Call, _ context: SigningContext, attempt: Int, inRow: Int) async -> Outcome {
+    /// - Parameters:
+    ///   - inRow: the attempts without progress, this one included.
+    ///   - isAfterSilence: whether the last request of the call had no complete answer.
+    func send(
+        _ call: S3Call, _ context: SigningContext, attempt: Int, inRow: Int, isAfterSilence: Bool
+    ) async -> Outcome {
         let request = call.download?.nextRequest(builder) ?? call.request
         let target = context.endpoint.target(of: request, style: configuration.addressing)
         let payload = call.body?.payload ?? PayloadHash.of(request.body)
@@ -178,9 +184,9 @@ extension S3Store {
         let timeouts = call.timeouts ?? (call.isSlow ? configuration.slowTimeouts : configuration.timeouts)
         var httpRequest = HTTPRequest(
             method: HTTPMethod(request.method), url: target.url, headers: headers.fields, timeouts: timeouts)
-        // After a failure a kept connection is not to be trusted.
-        httpRequest.isOnNewConnection = call.isProbe || inRow > 1
-        httpRequest.isUrgent = call.isProbe || attempt > 1
+        // Kept connections are not to be trusted any more, and somebody waits already.
+        httpRequest.isOnNewConnection = isAfterSilence
+        httpRequest.isUrgent = isAfterSilence
 
         if StragglerPolicy.isRead(request.operation), call.timeouts == nil {
             var limits = timeouts ?? HTTPTimeouts()
