@@ -1,5 +1,6 @@
 """Connections that stall or crawl beside good ones: a pause for the reader, never an error, and few requests more."""
 
+import concurrent.futures
 import contextlib
 import json
 import re
@@ -45,13 +46,18 @@ class StragglingRelay:
         self._process.wait(5)
 
 
+    def counters(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._control}/counters", timeout=5) as answer:
+            return json.load(answer)
+
+
 @contextlib.contextmanager
-def through(mount):
+def through(mount, *options):
     """Mounts through the relay, and lets pail see what is usual here: sixty small files."""
     with contextlib.closing(StragglingRelay(mount.bucket.server.endpoint)) as relay:
         mount.bucket.put_many({f"usual/{number}": pattern(100_000, number) for number in range(60)})
         mount.endpoint = relay.endpoint
-        mount.start()
+        mount.start(*options)
         for number in range(60):
             assert (mount.path / "usual" / str(number)).read_bytes() == pattern(100_000, number)
         yield relay
@@ -111,3 +117,18 @@ def test_hedges_are_few(mount, bucket):
         hedged = sum(each["hedged"] for each in reads)
         assert 1 <= hedged <= sum(each["count"] for each in reads) / 20, requests
         assert sum(each["hedges_won"] for each in reads) >= 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_connections_are_bounded(mount, bucket, count):
+    bodies = {f"parallel/{number}": pattern(3 * MEGABYTE, number) for number in range(8)}
+    bucket.put_many(bodies)
+    with through(mount, "--connections", str(count)) as relay:
+        most = 0
+        with concurrent.futures.ThreadPoolExecutor(8) as readers:
+            reads = {name: readers.submit((mount.path / name).read_bytes) for name in bodies}
+            while not all(read.done() for read in reads.values()):
+                most = max(most, relay.counters()["open"])
+                time.sleep(0.01)
+        assert all(read.result() == bodies[name] for name, read in reads.items())
+        assert most == count
