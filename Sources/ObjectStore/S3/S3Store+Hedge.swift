@@ -50,10 +50,11 @@ extension S3Store {
                 hedge.isUrgent = true
                 return .ended(await self.leg(2, of: race, call, hedge, attempt: attempt), number: 2)
             }
+            var isHedged = false
             var first: Outcome?
             var best: (outcome: Outcome, number: Int)?
             for await case .ended(let outcome, let number) in group {
-                if number == 1 { first = outcome }
+                if number == 1 { first = outcome } else { isHedged = true }
                 guard best == nil else { continue }
                 // Whoever delivers decides, also by breaking off: the rest is asked for again.
                 let isDecided = race.winningLeg.map { $0 == number } ?? outcome.isConclusive
@@ -61,6 +62,7 @@ extension S3Store {
                 best = (outcome, number)
                 group.cancelAll()
             }
+            if isHedged { stragglers.withLock { $0.noteHedge(isWon: best?.number == 2) } }
             if best?.number == 2 { state.withLock { $0.counters.noteHedgeWon(call.request.operation) } }
             guard let outcome = best?.outcome ?? first else { preconditionFailure("the first request has an end") }
             return outcome

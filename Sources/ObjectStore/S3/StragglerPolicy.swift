@@ -20,6 +20,9 @@ struct StragglerPolicy {
     }
 
     static let readsPerHedge = 20
+    /// The price doubles with each hedge in a row that did not come first, so often at most: then it is not one connection
+    /// that is late but the server as a whole, or this machine.
+    static let doublingsMax: UInt8 = 4
     /// A burst of trouble may use so many at once.
     static let hedgesSavedMax = 10
     /// Below this nobody notices, and a busy machine is to blame more often than a server.
@@ -40,6 +43,8 @@ struct StragglerPolicy {
     private var usual: [S3Operation: Usual] = [:]
     /// Reads since, not paid out for hedges.
     private var savedReads = 0
+    private var doublings: UInt8 = 0
+    private var price: Int { Self.readsPerHedge << doublings }
 
     /// Whether a request of this kind can be sent twice and be given up at any time.
     static func isRead(_ operation: S3Operation) -> Bool {
@@ -57,7 +62,7 @@ struct StragglerPolicy {
     ///   - attempt: in a row without progress, this one included; at least 1.
     ///   - stallMillisecondsMax: the configured limit, 0 for none.
     mutating func begin(_ operation: S3Operation, attempt: Int, stallMillisecondsMax: Int) -> Patience {
-        savedReads = min(Self.hedgesSavedMax * Self.readsPerHedge, savedReads + 1)
+        savedReads = min(max(Self.hedgesSavedMax * Self.readsPerHedge, price), savedReads + 1)
         let usual = usual[operation]
         let late = usual?.firstByte.quantileNanoseconds(0.99, samplesMin: Self.hedgeSamplesMin)
         let unknown =
@@ -67,15 +72,20 @@ struct StragglerPolicy {
         let stall = pause.map { max(Self.stallFloorMilliseconds, Int($0 / 1_000_000) * 4) } ?? unknown
         let patient = stall << min(max(0, attempt - 1), 10)
         return Patience(
-            hedgeNanoseconds: savedReads < Self.readsPerHedge ? nil : late.map { max($0, Self.hedgeFloorNanoseconds) },
+            hedgeNanoseconds: savedReads < price ? nil : late.map { max($0, Self.hedgeFloorNanoseconds) },
             stallMilliseconds: stallMillisecondsMax == 0 ? patient : min(patient, stallMillisecondsMax))
     }
 
     /// Whether a hedge may be sent now; it is paid for.
     mutating func takeHedge() -> Bool {
-        guard savedReads >= Self.readsPerHedge else { return false }
-        savedReads -= Self.readsPerHedge
+        guard savedReads >= price else { return false }
+        savedReads -= price
         return true
+    }
+
+    /// A hedge is over: whether it was of use.
+    mutating func noteHedge(isWon: Bool) {
+        doublings = isWon ? 0 : min(Self.doublingsMax, doublings + 1)
     }
 
     /// The first byte of an answer came so long after its request was given to the transport; or a hedge's did, so long

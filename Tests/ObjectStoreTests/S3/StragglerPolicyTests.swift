@@ -81,6 +81,22 @@ struct StragglerPolicyTests {
         #expect((480...500).contains(hedges), "\(hedges)")
     }
 
+    /// Hedges in 3,200 reads that are all late, by what became of each before.
+    @Test(arguments: [([true], 160), ([false], 13), ([false, true], 106)])
+    func hedgesThatDoNotHelpBecomeRare(_ outcomes: [Bool], _ expected: Int) {
+        var policy = policy(.getObject, count: 100, firstByte: 10)
+        while policy.takeHedge() {}
+        var count = 0
+        for _ in 0..<3200 {
+            guard policy.begin(.getObject, attempt: 1, stallMillisecondsMax: 20_000).hedgeNanoseconds != nil,
+                policy.takeHedge()
+            else { continue }
+            policy.noteHedge(isWon: outcomes[count % outcomes.count])
+            count += 1
+        }
+        #expect(abs(count - expected) <= 2, "\(count)")
+    }
+
     @Test func savedHedgesAreBounded() {
         var policy = policy(.getObject, count: 10_000, firstByte: 10)
         var count = 0
