@@ -65,6 +65,9 @@ let package = Package(
         .executableTarget(
             name: "block-cache-benchmark", dependencies: ["Base", "ObjectModel", "ObjectStore", "BlockCache"],
             path: "Benchmarks/BlockCache", swiftSettings: strict),
+        .executableTarget(
+            name: "transport-benchmark", dependencies: ["HTTPTransport"], path: "Benchmarks/Transport",
+            swiftSettings: strict),
 
         tests(of: "Base"),
         tests(of: "ObjectModel", ["Base"]),

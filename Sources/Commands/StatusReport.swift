@@ -71,6 +71,8 @@ public enum StatusReport {
         requests.sorted { $0.key < $1.key }.map { name, figures in
             var notes: [String] = []
             if figures.bytes > 0 { notes.append(ByteCount.describe(figures.bytes)) }
+            if figures.hedged > 0 { notes.append("\(figures.hedged) raced, \(figures.hedgesWon) won") }
+            if figures.stalled > 0 { notes.append("\(figures.stalled) stalled and replaced") }
             if figures.errors > 0 { notes.append(Message.count(figures.errors, "error")) }
             return "\(name) \(figures.count)" + (notes.isEmpty ? "" : " (\(notes.joined(separator: ", ")))")
         }.joined(separator: ", ")

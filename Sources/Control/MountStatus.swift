@@ -193,11 +193,37 @@ public struct MountStatus: Sendable, Codable, Equatable {
         public var errors: Int
         /// Body bytes, of requests and answers together.
         public var bytes: Int
+        /// Sent beside a late one of the same call, and how many of them came first.
+        public var hedged: Int
+        public var hedgesWon: Int
+        /// Given up for another because nothing, or far too little, came.
+        public var stalled: Int
 
-        public init(count: Int = 0, errors: Int = 0, bytes: Int = 0) {
+        public init(
+            count: Int = 0, errors: Int = 0, bytes: Int = 0, hedged: Int = 0, hedgesWon: Int = 0, stalled: Int = 0
+        ) {
             self.count = count
             self.errors = errors
             self.bytes = bytes
+            self.hedged = hedged
+            self.hedgesWon = hedgesWon
+            self.stalled = stalled
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case count, errors, bytes, hedged, stalled
+            case hedgesWon = "hedges_won"
+        }
+
+        /// A mount of an older pail does not tell everything.
+        public init(from decoder: any Decoder) throws {
+            let values = try decoder.container(keyedBy: CodingKeys.self)
+            count = try values.decode(Int.self, forKey: .count)
+            errors = try values.decode(Int.self, forKey: .errors)
+            bytes = try values.decode(Int.self, forKey: .bytes)
+            hedged = try values.decodeIfPresent(Int.self, forKey: .hedged) ?? 0
+            hedgesWon = try values.decodeIfPresent(Int.self, forKey: .hedgesWon) ?? 0
+            stalled = try values.decodeIfPresent(Int.self, forKey: .stalled) ?? 0
         }
     }
 

@@ -12,6 +12,7 @@ extension EasyHandle {
         // The stall and total limits are the loop's; a zero here would mean curl's default of 300 s.
         let connect = transfer.timeouts.connectMilliseconds
         set(CURLOPT_CONNECTTIMEOUT_MS, connect == 0 ? Int(Int32.max) : min(connect, Int(Int32.max)))
+        if transfer.request.isOnNewConnection { set(CURLOPT_FRESH_CONNECT, 1) }
         setBody(of: transfer)
         setHeaders(of: transfer.request)
         setCallbacks(to: transfer)

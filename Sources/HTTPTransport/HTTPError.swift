@@ -47,8 +47,13 @@ public struct HTTPError: Error, Sendable, Equatable, CustomStringConvertible {
 }
 
 /// Which limit of `HTTPTimeouts` was exceeded.
-public enum HTTPTimeoutPhase: Sendable, Hashable {
+public enum HTTPTimeoutPhase: String, Sendable, Hashable, CustomStringConvertible {
     case connect
     case stall
+    /// The body came far slower than others; see `HTTPRequest.isGivenUpWhenSlow`.
+    case slow
     case total
+
+    /// Without the names of types: it gets into log lines.
+    public var description: String { rawValue }
 }

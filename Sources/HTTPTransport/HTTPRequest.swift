@@ -35,6 +35,13 @@ public struct HTTPRequest: Sendable {
     public var headers: [(name: String, value: String)]
     /// Nil takes those of the transport's configuration.
     public var timeouts: HTTPTimeouts?
+    /// Goes ahead of all that wait for a connection.
+    public var isUrgent = false
+    /// Takes no kept connection: those may be dead without our knowing.
+    public var isOnNewConnection = false
+    /// Fails with `.timedOut(.slow)` when its body comes far slower than those of other requests do: for requests that
+    /// can be repeated for the rest.
+    public var isGivenUpWhenSlow = false
 
     public init(
         method: HTTPMethod, url: String, headers: [(name: String, value: String)] = [], timeouts: HTTPTimeouts? = nil

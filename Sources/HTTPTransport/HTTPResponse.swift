@@ -57,6 +57,8 @@ public struct HTTPMetrics: Sendable, Hashable {
     public var bodyBytesSent = 0
     /// Bytes of the response body.
     public var bodyBytesReceived = 0
+    /// The longest time without a byte in either direction, as far as it was seen: pauses below some 100 ms are not.
+    public var longestPauseNanoseconds: UInt64 = 0
     /// Whether a connection of the pool served it: no TCP or TLS handshake was paid.
     public var isConnectionReused = false
     /// How often the request was begun: 1, or more when curl began anew because a connection of the pool turned out to

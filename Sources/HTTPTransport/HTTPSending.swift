@@ -33,4 +33,10 @@ public protocol HTTPResponseSink: AnyObject, Sendable {
     func begin(_ head: HTTPResponseHead) -> Bool
     /// The next bytes of the body, in order, each once. The pointer is valid during the call only.
     func receive(_ bytes: UnsafeRawBufferPointer)
+    /// Whether nobody wants the rest: then the request ends with `.cancelled`. Asked before each call of `receive`.
+    var isAbandoned: Bool { get }
+}
+
+extension HTTPResponseSink {
+    public var isAbandoned: Bool { false }
 }

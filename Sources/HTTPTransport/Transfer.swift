@@ -35,13 +35,19 @@ final class Transfer: @unchecked Sendable {
     /// How often curl had a connection and began to send the request.
     private(set) var sendCount = 0
     private var parser: ResponseHeadParser
-    private var isStreaming = false
+    private(set) var isStreaming = false
     private var collected: [UInt8] = []
-    private var bodyBytesReceived = 0
+    private(set) var bodyBytesReceived = 0
     private var bodyOffset = 0
     // What the stall limit is about: the last sum of bytes seen, and when it last changed.
     private var movedBytes = -1
     private var movedNanoseconds: UInt64 = 0
+    private var longestPauseNanoseconds: UInt64 = 0
+    /// What the worker's comparison with others is about: the body at the last look, and whether it was slow then.
+    var comparedBytes: Int?
+    var wasSlow = false
+    /// Of the body, already in the worker's sum.
+    var countedBytes = 0
 
     init(
         request: HTTPRequest, body: (any HTTPBodySource)?, sink: (any HTTPResponseSink)?,
@@ -77,8 +83,9 @@ final class Transfer: @unchecked Sendable {
     /// False makes curl give up.
     func receiveBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
         bodyBytesReceived += bytes.count
-        if isStreaming {
-            sink?.receive(bytes)
+        if isStreaming, let sink {
+            if sink.isAbandoned { return fail(.cancelled, "the rest of the answer is not wanted") }
+            sink.receive(bytes)
             return true
         }
         guard collected.count + bytes.count <= collectedBodyBytesMax else { return failTooLarge() }
@@ -135,6 +142,7 @@ final class Transfer: @unchecked Sendable {
         let sent = Int(pail_easy_get_offset(easy.curl, CURLINFO_SIZE_UPLOAD_T))
         let moved = sent + parser.byteCount + bodyBytesReceived + sendCount
         if moved != movedBytes {
+            if movedBytes >= 0 { longestPauseNanoseconds = max(longestPauseNanoseconds, now &- movedNanoseconds) }
             movedBytes = moved
             movedNanoseconds = now
             return nil
@@ -176,6 +184,7 @@ final class Transfer: @unchecked Sendable {
         metrics.totalNanoseconds = now &- submittedNanoseconds
         metrics.bodyBytesSent = Int(pail_easy_get_offset(easy.curl, CURLINFO_SIZE_UPLOAD_T))
         metrics.bodyBytesReceived = bodyBytesReceived
+        metrics.longestPauseNanoseconds = longestPauseNanoseconds
         metrics.isConnectionReused = pail_easy_get_long(easy.curl, CURLINFO_NUM_CONNECTS) == 0
         metrics.sendCount = sendCount
         return metrics

@@ -22,6 +22,11 @@ final class TransferWorker {
     private var waiting: [Transfer] = []
     private var firstWaiting = 0
     private var sweptNanoseconds: UInt64 = 0
+    private var judge = LaggardJudge()
+    /// Of the window that the judge gets next: its begin, and what was received and how long connections were busy in it.
+    private var windowNanoseconds: UInt64 = 0
+    private var windowBytes = 0
+    private var windowBusyNanoseconds: UInt64 = 0
 
     /// How often the limits are looked at while something runs or waits.
     private static let sweepNanoseconds: UInt64 = 100_000_000
@@ -76,7 +81,15 @@ final class TransferWorker {
         } else if let problem = transfer.request.problem {
             end(transfer, .invalidRequest, problem)
         } else {
-            waiting.append(transfer)
+            // In front of those not yet taken; the room of those taken is free.
+            if transfer.request.isUrgent, firstWaiting > 0 {
+                firstWaiting -= 1
+                waiting[firstWaiting] = transfer
+            } else if transfer.request.isUrgent {
+                waiting.insert(transfer, at: 0)
+            } else {
+                waiting.append(transfer)
+            }
         }
     }
 
@@ -134,7 +147,11 @@ final class TransferWorker {
     private func sweepIfDue() {
         let now = clock.monotonicNanoseconds
         guard isBusy, now &- sweptNanoseconds >= Self.sweepNanoseconds else { return }
+        // Of an idle time nothing is to be said.
+        let wasIdle = now &- sweptNanoseconds > 4 * Self.sweepNanoseconds
+        if !wasIdle { windowBusyNanoseconds += (now &- sweptNanoseconds) * UInt64(running.count) }
         sweptNanoseconds = now
+        judgeIfDue(now: now, isNew: wasIdle)
         // From the end: ending one moves the last to its place.
         for index in running.indices.reversed() {
             expire(running[index], now: now)
@@ -157,9 +174,38 @@ final class TransferWorker {
         case .stall:
             let limit = transfer.timeouts.stallMilliseconds
             end(transfer, .timedOut(.stall), "no byte moved for \(limit) ms")
-        case .connect:
-            preconditionFailure("the connect limit is curl's")
+        case .connect, .slow:
+            preconditionFailure("the connect limit is curl's, and slowness is the judge's")
         }
+    }
+
+    /// Compares the bodies on their way, once a window.
+    private func judgeIfDue(now: UInt64, isNew: Bool) {
+        let length = now &- windowNanoseconds
+        guard isNew || length >= LaggardJudge.windowNanoseconds else { return }
+        var compared: [Transfer] = []
+        var bodies: [LaggardJudge.Body] = []
+        for transfer in running {
+            windowBytes += transfer.bodyBytesReceived - transfer.countedBytes
+            transfer.countedBytes = transfer.bodyBytesReceived
+            if let before = transfer.comparedBytes, transfer.request.isGivenUpWhenSlow, !isNew {
+                compared.append(transfer)
+                bodies.append(.init(byteCount: transfer.bodyBytesReceived - before, wasSlow: transfer.wasSlow))
+            }
+            transfer.comparedBytes = transfer.isStreaming ? transfer.bodyBytesReceived : nil
+        }
+        if !isNew {
+            let verdicts = judge.judge(
+                bodies, seconds: Double(length) / 1e9, byteCount: windowBytes,
+                busySeconds: Double(windowBusyNanoseconds) / 1e9)
+            for (transfer, verdict) in zip(compared, verdicts) {
+                transfer.wasSlow = verdict.isSlow
+                if verdict.isGivenUp { end(transfer, .timedOut(.slow), "the body came far slower than others") }
+            }
+        }
+        windowNanoseconds = now
+        windowBytes = 0
+        windowBusyNanoseconds = 0
     }
 
     private func poll() {
@@ -193,6 +239,9 @@ final class TransferWorker {
     /// - Parameter isReusable: a handle whose transfer failed early may still hold the receive buffer, and then refuses
     ///   to be set up again (curl 7.88, CURLOPT_BUFFERSIZE).
     private func retire(_ transfer: Transfer, isReusable: Bool) {
+        windowBytes += transfer.bodyBytesReceived - transfer.countedBytes
+        transfer.countedBytes = transfer.bodyBytesReceived
+        judge.requestEnded()
         if let easy = transfer.easy {
             transfer.easy = nil
             if isReusable { idleHandles.append(easy) }

@@ -58,7 +58,8 @@ final class MountControl: ControlDelegate {
         for (operation, counter) in mount.store.counters.operations {
             status.requests[operation.rawValue] = MountStatus.Requests(
                 count: counter.requestCount, errors: counter.failureCount,
-                bytes: counter.bodyBytesSent + counter.bodyBytesReceived)
+                bytes: counter.bodyBytesSent + counter.bodyBytesReceived, hedged: counter.hedgeCount,
+                hedgesWon: counter.hedgeWonCount, stalled: counter.stallCount)
         }
         status.lastErrors = mount.errors.newest
         return status

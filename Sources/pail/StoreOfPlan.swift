@@ -9,7 +9,7 @@ internal import S3Protocol
 
 /// Builds the S3 store of a mount or an examination.
 enum StoreOfPlan {
-    /// GETs and PUTs that may be in flight at once, unless `--connections` says otherwise.
+    /// Connections, each with one request at a time, unless `--connections` says otherwise. Fixed: doc/design/requests.md.
     static let connectionsMax = 48
 
     /// - Parameters:

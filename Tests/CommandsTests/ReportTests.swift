@@ -55,7 +55,10 @@ struct ReportTests {
             ], failedUploads: 1,
             leftovers: [.init(source: "s3://b", mountpoint: "/old", files: 1, bytes: 10)],
             cache: .init(memoryBytes: 1 << 20, memoryLimit: 1 << 30, hits: 3, misses: 1, bytesFetched: 4096),
-            requests: ["PutObject": .init(count: 2, errors: 1, bytes: 0), "GetObject": .init(count: 1, bytes: 4096)],
+            requests: [
+                "PutObject": .init(count: 2, errors: 1, bytes: 0), "GetObject": .init(count: 1, bytes: 4096),
+                "HeadObject": .init(count: 9, hedged: 3, hedgesWon: 2, stalled: 1),
+            ],
             lastErrors: ["PutObject 'c' AccessDenied"])
         #expect(
             StatusReport.lines(status) == [
@@ -64,7 +67,8 @@ struct ReportTests {
                 "  endpoint   http://h:9 (region us-east-1)",
                 "  to upload  2 files, 3.0 MiB (1 failed, tried again)",
                 "  cache      1.0 MiB of 1.0 GiB in memory, 3 hits (75 %), 1 misses, 4.0 KiB fetched",
-                "  requests   GetObject 1 (4.0 KiB), PutObject 2 (1 error)",
+                "  requests   GetObject 1 (4.0 KiB), HeadObject 9 (3 raced, 2 won, 1 stalled and replaced), "
+                    + "PutObject 2 (1 error)",
                 "    50 %  1.0 MiB  a\\nb",
                 "     0 %  2.0 MiB  c     try 3  AccessDenied",
                 "  left behind by /old: 1 file, 10 B; mount s3://b to upload them",

@@ -1,5 +1,6 @@
 // Connections are kept, bounded and replaced; requests wait for them, and can be given up at any point.
 
+import Base
 import HTTPTransport
 import Testing
 
@@ -82,6 +83,53 @@ struct PoolTests {
         #expect(server.current.openConnectionsMax == 6)
     }
 
+    @Test func newConnectionWhereAskedFor() async throws {
+        let transport = transport(connections: 4)
+        var request = HTTPRequest(method: .get, url: server.url("/bytes/1"))
+        _ = try await transport.send(request)
+        request.isOnNewConnection = true
+        #expect(try await transport.send(request).metrics.isConnectionReused == false)
+        request.isOnNewConnection = false
+        #expect(try await transport.send(request).metrics.isConnectionReused == true)
+    }
+
+    @Test func urgentRequestsGoFirst() async throws {
+        let transport = transport(connections: 1)
+        let order = Lock([Int]())
+        let server = server
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { _ = try await transport.send(HTTPRequest(method: .get, url: server.url("/gate"))) }
+            await server.arrivalsAtGate(1)
+            for index in 1...4 {
+                let isSubmitted = OneShot<Void>()
+                group.addTask {
+                    var request = HTTPRequest(method: .get, url: server.url("/bytes/\(index)"))
+                    request.isUrgent = index == 4
+                    isSubmitted.set(())
+                    let count = try await transport.send(request).body.count
+                    order.withLock { $0.append(count) }
+                }
+                await isSubmitted.wait()
+            }
+            // All have been submitted when the last one is refused: its limit is the shortest.
+            let limit = HTTPTimeouts(totalMilliseconds: 300)
+            let late = HTTPRequest(method: .get, url: server.url("/bytes/9"), timeouts: limit)
+            await #expect(throws: HTTPError.self) { try await transport.send(late) }
+            server.openGate()
+            try await group.waitForAll()
+        }
+        let first = order.withLock { $0.first }
+        #expect(first == 4)
+    }
+
+    @Test func longPausesAreMeasured() async throws {
+        let transport = transport(connections: 1)
+        let slow = try await transport.send(HTTPRequest(method: .get, url: server.url("/slow/3/500")))
+        #expect(slow.metrics.longestPauseNanoseconds >= 300_000_000)
+        let fast = try await transport.send(HTTPRequest(method: .get, url: server.url("/bytes/1000")))
+        #expect(fast.metrics.longestPauseNanoseconds < 300_000_000)
+    }
+
     @Test func waitingCountsForTheTotalLimit() async throws {
         let transport = transport(connections: 1)
         let url = server.url("/gate")
@@ -119,6 +167,21 @@ struct EndingTests {
         // The connection is free for others, and the sink is left alone meanwhile.
         _ = try await transport.send(HTTPRequest(method: .get, url: server.url("/slow/20/5")))
         #expect(sink.seen.byteCount == seen)
+    }
+
+    @Test func abandonedBodyEndsTheRequest() async throws {
+        final class Abandoning: HTTPResponseSink {
+            let bytes = Lock(0)
+            func begin(_ head: HTTPResponseHead) -> Bool { true }
+            func receive(_ piece: UnsafeRawBufferPointer) { bytes.withLock { $0 += piece.count } }
+            var isAbandoned: Bool { bytes.withLock { $0 } > 0 }
+        }
+        let sink = Abandoning()
+        let error = await #expect(throws: HTTPError.self) {
+            try await transport.send(HTTPRequest(method: .get, url: server.url("/slow/1000000/1")), sink: sink)
+        }
+        #expect(error?.kind == .cancelled)
+        _ = try await transport.send(HTTPRequest(method: .get, url: server.url("/bytes/1")))
     }
 
     @Test func cancelledInTheUpload() async throws {

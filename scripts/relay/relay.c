@@ -1,15 +1,20 @@
 // A TCP relay that makes a local S3 server feel like a remote one, and counts what is asked of it.
 //
 //   relay --target PORT [--listen PORT] [--control PORT] [--latency-ms 30] [--rate-mb 90]
+//         [--link-mb 0] [--stall-one-in N] [--slow-one-in N]
 //
 // Each response starts `latency-ms` after the last byte of its request (or when the server answers, if that is later),
 // and each connection carries at most `rate-mb` megabytes (10^6 bytes) a second in each direction; 0 switches either
-// off. Everything is on 127.0.0.1; port 0 means a free one. The first line of output names the ports:
+// off. All connections together get at most `link-mb` from the server, 0 for no such limit. Everything is on 127.0.0.1; port 0 means a free one. The first line of output names the ports:
 //
 //   relay listen=PORT control=PORT
 //
 // The control port answers `GET /counters` and `GET /reset` (answers, then starts again from zero) with one JSON
 // object; SIGUSR1 prints the same object and starts again from zero. SIGTERM ends the relay.
+//
+// Stragglers, for one in N GETs of objects (0: none): the answer *stalls*, in turn before its first byte or after
+// 64 KiB of it, and nothing moves on its connection any more; or it is *slow*, 512 KiB a second. `GET
+// /stragglers?stall=N&slow=N` changes both, starts their turn anew, and answers with the counters.
 //
 // How it works: one thread, edge-triggered epoll. Response bytes are spliced from socket to socket through a pipe and
 // never copied to this process; so are request bodies. Request heads are read, to count them and to know where the
@@ -43,6 +48,8 @@ enum {
     HEAD_BYTES_MAX = 64 * 1024,
     SPLICE_BYTES_MIN = 32 * 1024,  // shorter rests of a body are read together with the next head
     CHUNK_BYTES_MIN = 16 * 1024,   // with fewer tokens than this a direction waits for the next tick
+    SLOW_BYTES = 512 * 1024,       // a second, of an answer that is to be slow
+    STALL_AFTER_BYTES = 64 * 1024,
     BURST_AT_START = 64 * 1024,    // what a message may send at once before the rate holds
     TURN_BYTES = 2 * 1024 * 1024,  // after so much, another connection has its turn
     EVENTS_MAX = 256,
@@ -60,6 +67,7 @@ static struct {
     uint64_t requests[VERBS];
     uint64_t connections;  // accepted since the last reset
     uint64_t up_bytes, down_bytes;
+    uint64_t stalled, slowed;
 } counters;
 
 static uint64_t open_connections;
@@ -75,8 +83,10 @@ static int format_counters(char *text, size_t size) {
     }
     length += snprintf(text + length, size - length,
                        "\"total\": %" PRIu64 "}, \"connections\": %" PRIu64 ", \"open\": %" PRIu64
-                       ", \"up_bytes\": %" PRIu64 ", \"down_bytes\": %" PRIu64 "}\n",
-                       total, counters.connections, open_connections, counters.up_bytes, counters.down_bytes);
+                       ", \"up_bytes\": %" PRIu64 ", \"down_bytes\": %" PRIu64 ", \"stalled\": %" PRIu64
+                       ", \"slowed\": %" PRIu64 "}\n",
+                       total, counters.connections, open_connections, counters.up_bytes, counters.down_bytes,
+                       counters.stalled, counters.slowed);
     return length;
 }
 
@@ -103,6 +113,7 @@ struct flow {  // one direction of a connection
     char *pending;  // read by this process and not yet written
     size_t pending_at, pending_end;
     uint64_t tokens, refilled_at;
+    uint64_t rate;  // bytes per second; 0 is without a limit
     uint64_t *counter;
 };
 
@@ -118,6 +129,8 @@ struct connection {
     struct endpoint client, server;
     struct flow up, down;
     struct request request;
+    bool stalls;            // nothing comes back any more once `stall_after` bytes have
+    uint64_t stall_after;
     bool holding;  // the response must not start before `release_at`
     uint64_t release_at;
     bool delayed, throttled, ready, dead;  // which lists it is in
@@ -132,6 +145,10 @@ static struct connections dead = TAILQ_HEAD_INITIALIZER(dead);
 
 static uint64_t latency_nanoseconds = 30 * 1000 * 1000;
 static uint64_t rate_bytes = 90 * 1000 * 1000;  // per second
+static uint64_t link_bytes;                      // per second
+static uint64_t link_tokens, link_refilled_at;  // shared by all answers
+static unsigned stall_one_in, slow_one_in;
+static uint64_t gets;  // since those were set
 static struct sockaddr_in target;
 static int epoll;
 static uint64_t now;
@@ -183,9 +200,9 @@ static void wait_for_turn(struct connection *c) {
 static void refill(struct flow *flow) {
     uint64_t elapsed = now - flow->refilled_at;
     if (elapsed > LAG_NANOSECONDS) elapsed = LAG_NANOSECONDS;
-    uint64_t most = rate_bytes * LAG_NANOSECONDS / 1000000000;
+    uint64_t most = flow->rate * LAG_NANOSECONDS / 1000000000;
     if (most < BURST_AT_START) most = BURST_AT_START;
-    flow->tokens += elapsed * rate_bytes / 1000000000;
+    flow->tokens += elapsed * flow->rate / 1000000000;
     if (flow->tokens > most) flow->tokens = most;
     flow->refilled_at = now;
 }
@@ -197,14 +214,29 @@ static void begin_message(struct flow *flow) {
 }
 
 static size_t allowance(struct flow *flow) {
-    if (rate_bytes == 0) return PIPE_BYTES;
-    refill(flow);
-    return flow->tokens < CHUNK_BYTES_MIN ? 0 : flow->tokens;
+    uint64_t most = PIPE_BYTES;
+    if (flow->rate) {
+        refill(flow);
+        most = flow->tokens;
+    }
+    if (link_bytes && flow->counter == &counters.down_bytes) {
+        uint64_t elapsed = now - link_refilled_at;
+        link_refilled_at = now;
+        link_tokens += (elapsed < LAG_NANOSECONDS ? elapsed : LAG_NANOSECONDS) * link_bytes / 1000000000;
+        if (link_tokens > 2 * BURST_AT_START) link_tokens = 2 * BURST_AT_START;
+        // One piece at a time, so that all have their turn.
+        uint64_t share = link_tokens < CHUNK_BYTES_MIN ? link_tokens : CHUNK_BYTES_MIN;
+        if (share < most) most = share;
+    }
+    return most < CHUNK_BYTES_MIN ? 0 : most;
 }
 
 static void spend(struct flow *flow, size_t bytes) {
     *flow->counter += bytes;
-    if (rate_bytes) flow->tokens -= bytes < flow->tokens ? bytes : flow->tokens;
+    if (flow->rate) flow->tokens -= bytes < flow->tokens ? bytes : flow->tokens;
+    if (link_bytes && flow->counter == &counters.down_bytes) {
+        link_tokens -= bytes < link_tokens ? bytes : link_tokens;
+    }
 }
 
 // --- pipes: kept for the next who needs one, so that an idle connection has none -----------------------------------
@@ -290,9 +322,26 @@ static void request_ended(struct connection *c) {
     TAILQ_INSERT_TAIL(&delayed, c, in_delayed);
 }
 
+// Decides whether the answer to a GET is one of those that straggle.
+static void choose_straggler(struct connection *c) {
+    gets++;
+    c->down.rate = rate_bytes;
+    if (stall_one_in && gets % stall_one_in == 0) {
+        c->stalls = true;
+        c->stall_after = gets / stall_one_in % 2 ? 0 : STALL_AFTER_BYTES;
+        counters.stalled++;
+    } else if (slow_one_in && gets % slow_one_in == 0) {
+        refill(&c->down);
+        c->down.rate = SLOW_BYTES;
+        counters.slowed++;
+    }
+}
+
 static void head_ended(struct connection *c, const char *head, size_t length) {
     struct request *request = &c->request;
-    counters.requests[classify(head, length)]++;
+    enum verb verb = classify(head, length);
+    counters.requests[verb]++;
+    if (verb == GET) choose_straggler(c);
     begin_message(&c->up);
     const char *coding = field(head, length, "transfer-encoding");
     if (coding && !strncasecmp(coding, "chunked", 7)) {
@@ -455,12 +504,14 @@ static void pump(struct connection *c, struct flow *flow) {
             wait_for_turn(c);
             return;
         }
+        if (!up && c->stalls && c->stall_after == 0) return;
         size_t most = allowance(flow);
         if (most == 0) {
             wait_for_tick(c);
             return;
         }
         if (most > PIPE_BYTES) most = PIPE_BYTES;
+        if (!up && c->stalls && most > c->stall_after) most = c->stall_after;
         ssize_t got;
         if (!up || c->request.state == OPAQUE) {
             got = read_by_splice(flow, most);
@@ -476,6 +527,11 @@ static void pump(struct connection *c, struct flow *flow) {
         if (got > 0) {
             moved += got;
             spend(flow, got);
+            if (!up && c->stalls) c->stall_after -= got;
+            if (!up && link_bytes) {
+                wait_for_tick(c);
+                return;
+            }
         } else if (got == 0) {
             flow->ended = true;
         } else if (errno == EAGAIN) {
@@ -492,6 +548,7 @@ static void start_flow(struct flow *flow, int from, int to, uint64_t *counter) {
     *flow = (struct flow){.from = from, .to = to, .pipe = {-1, -1}, .counter = counter};
     flow->tokens = BURST_AT_START;
     flow->refilled_at = now;
+    flow->rate = rate_bytes;
 }
 
 static void accept_clients(int listener) {
@@ -527,7 +584,9 @@ static void accept_clients(int listener) {
 static void relay_event(struct endpoint *endpoint, uint32_t events) {
     struct connection *c = endpoint->connection;
     if (c->dead) return;
-    if (events & EPOLLERR) {
+    // Of a stalled answer nobody would see the end of the connection.
+    bool is_left = c->stalls && endpoint->kind == CLIENT && (events & (EPOLLRDHUP | EPOLLHUP));
+    if (events & EPOLLERR || is_left) {
         close_connection(c);
         return;
     }
@@ -561,7 +620,15 @@ static void answer_control(struct endpoint *endpoint) {
         request[got] = 0;
         bool reset = !strncmp(request, "GET /reset", 10);
         bool known = reset || !strncmp(request, "GET /counters", 13);
-        int length = known ? format_counters(body, sizeof body) : snprintf(body, sizeof body, "/counters, /reset\n");
+        unsigned stall, slow;
+        if (sscanf(request, "GET /stragglers?stall=%u&slow=%u", &stall, &slow) == 2) {
+            known = true;
+            stall_one_in = stall;
+            slow_one_in = slow;
+            gets = 0;
+        }
+        int length = known ? format_counters(body, sizeof body)
+                           : snprintf(body, sizeof body, "/counters, /reset, /stragglers?stall=N&slow=N\n");
         if (reset) memset(&counters, 0, sizeof counters);
         int total = snprintf(answer, sizeof answer,
                              "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
@@ -687,7 +754,9 @@ int main(int argc, char **argv) {
     static const struct option options[] = {
         {"target", required_argument, 0, 't'},     {"listen", required_argument, 0, 'l'},
         {"control", required_argument, 0, 'c'},    {"latency-ms", required_argument, 0, 'm'},
-        {"rate-mb", required_argument, 0, 'r'},    {0},
+        {"rate-mb", required_argument, 0, 'r'},    {"stall-one-in", required_argument, 0, 's'},
+        {"slow-one-in", required_argument, 0, 'w'}, {"link-mb", required_argument, 0, 'k'},
+        {0},
     };
     int target_port = 0, listen_port = 0, control_port = 0, option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -697,11 +766,15 @@ int main(int argc, char **argv) {
         case 'c': control_port = atoi(optarg); break;
         case 'm': latency_nanoseconds = (uint64_t)(atof(optarg) * 1e6); break;
         case 'r': rate_bytes = (uint64_t)(atof(optarg) * 1e6); break;
+        case 'k': link_bytes = (uint64_t)(atof(optarg) * 1e6); break;
+        case 's': stall_one_in = strtoul(optarg, NULL, 10); break;
+        case 'w': slow_one_in = strtoul(optarg, NULL, 10); break;
         default: return 2;
         }
     }
     if (!target_port) {
-        fprintf(stderr, "usage: relay --target PORT [--listen PORT] [--control PORT] [--latency-ms N] [--rate-mb N]\n");
+        fprintf(stderr, "usage: relay --target PORT [--listen PORT] [--control PORT] [--latency-ms N] [--rate-mb N] "
+                        "[--link-mb N] [--stall-one-in N] [--slow-one-in N]\n");
         return 2;
     }
     target = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(target_port)};

@@ -44,6 +44,8 @@ final class ObjectDownload: HTTPResponseSink, @unchecked Sendable {
         isCancelled.store(true, ordering: .relaxed)
     }
 
+    var isAbandoned: Bool { isCancelled.load(ordering: .relaxed) }
+
     /// The request for what is missing.
     func nextRequest(_ builder: RequestBuilder) -> S3Request {
         isAccepting = false

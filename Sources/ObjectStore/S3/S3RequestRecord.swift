@@ -9,6 +9,8 @@ public struct S3RequestRecord: Sendable {
     public let key: ObjectKey?
     /// 1 for the first try of a call, then 2, 3…
     public let attempt: Int
+    /// Whether it raced another request of the same call that was late.
+    public let isHedge: Bool
     /// Nil when no complete answer came.
     public let status: Int?
     /// S3's error code, or the transport's kind of failure.
@@ -17,6 +19,8 @@ public struct S3RequestRecord: Sendable {
     public let bodyBytesSent: Int
     public let bodyBytesReceived: Int
     public let durationNanoseconds: UInt64
+    /// Whether it was given up because no byte moved, or because the body came far slower than others.
+    public let isStall: Bool
 }
 
 /// Totals of a store since it was made.
@@ -26,6 +30,11 @@ public struct S3RequestCounters: Sendable, Equatable {
         public var requestCount = 0
         /// Those that were not the first of their call.
         public var retryCount = 0
+        /// Those that raced another one, of the same call, that was late; and those that came first.
+        public var hedgeCount = 0
+        public var hedgeWonCount = 0
+        /// Those given up because no byte moved, or because the body came far slower than others.
+        public var stallCount = 0
         /// Those without an answer (given up by ourselves not counted), or refused by a 4xx other than 404 and 412, or by a 5xx.
         public var failureCount = 0
         public var bodyBytesSent = 0
@@ -39,6 +48,8 @@ public struct S3RequestCounters: Sendable, Equatable {
         var operation = operations[record.operation] ?? Operation()
         operation.requestCount += 1
         if record.attempt > 1 { operation.retryCount += 1 }
+        if record.isHedge { operation.hedgeCount += 1 }
+        if record.isStall { operation.stallCount += 1 }
         switch record.status {
         case .some(200..<400), 404, 412: break
         case nil where record.failure == "cancelled": break
@@ -48,5 +59,9 @@ public struct S3RequestCounters: Sendable, Equatable {
         operation.bodyBytesReceived += record.bodyBytesReceived
         operation.durationNanoseconds += record.durationNanoseconds
         operations[record.operation] = operation
+    }
+
+    mutating func noteHedgeWon(_ operation: S3Operation) {
+        operations[operation, default: Operation()].hedgeWonCount += 1
     }
 }

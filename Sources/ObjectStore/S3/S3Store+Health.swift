@@ -64,7 +64,7 @@ extension S3Store {
         if !isPatient { request.timeouts = configuration.probeTimeouts }
         let failure: StoreError?
         do throws(CredentialError) {
-            let outcome = await send(request, try await signingContext(), attempt: 1)
+            let outcome = await send(request, try await signingContext(), attempt: 1, inRow: 1, isAfterSilence: true)
             if case .failed(let error) = outcome {
                 failure = StoreError(error, operation: .headBucket, key: nil)
             } else {

@@ -7,7 +7,7 @@ internal import S3Protocol
 
 /// What a call asks.
 struct S3Call: Sendable {
-    let request: S3Request
+    var request: S3Request
     var body: UploadBody?
     /// With it, `request` is only the first request: the download says what comes next.
     var download: ObjectDownload?
@@ -57,6 +57,7 @@ extension S3Store {
         var deliveredBefore = 0
         var mayHaveHappened = false
         var corrections = Corrections()
+        var isAfterSilence = false
 
         func failure(_ error: StoreError) -> S3CallFailure {
             S3CallFailure(error: error, mayHaveHappened: mayHaveHappened)
@@ -76,7 +77,8 @@ extension S3Store {
             } catch {
                 throw failure(StoreError(error, operation: operation, key: key))
             }
-            let outcome = await send(call, context, attempt: attempt)
+            let outcome = await send(
+                call, context, attempt: attempt, inRow: attemptsInRow, isAfterSilence: isAfterSilence)
 
             if let delivered = call.download?.deliveredByteCount, delivered > deliveredBefore {
                 deliveredBefore = delivered
@@ -99,6 +101,7 @@ extension S3Store {
                     status: response.status, headers: HeaderFields(response.head.headers), body: response.body,
                     mayHaveHappenedBefore: mayHaveHappenedBefore || response.metrics.sendCount > 1)
             case .refused(let refusal, let sendCount):
+                isAfterSilence = false
                 if await correct(&corrections, by: refusal, context) {
                     attemptsInRow -= 1
                     continue
@@ -108,6 +111,7 @@ extension S3Store {
                 reaction = RetryPolicy.Failure(refusal, operation: operation)
                 error = StoreError(refusal, operation: operation, key: key)
             case .failed(let httpError):
+                isAfterSilence = true
                 if httpError.mayHaveReachedServer { mayHaveHappened = true }
                 reaction = RetryPolicy.Failure(httpError)
                 error = StoreError(httpError, operation: operation, key: key)
@@ -124,6 +128,8 @@ extension S3Store {
                 if isUnanswered { noteFailure(error, began: began) }
                 throw failure(error)
             }
+            // It has been waited for long enough, and nothing says that there are too many of us.
+            if attemptsInRow == 1, outcome.isStall, StragglerPolicy.isRead(operation) { continue }
             do {
                 try await time.sleep(nanoseconds: delay)
             } catch {
@@ -133,13 +139,33 @@ extension S3Store {
     }
 
     /// How one request ended.
-    enum Outcome {
+    enum Outcome: Sendable {
         case answered(HTTPResponse)
         case refused(S3ErrorResponse, sendCount: Int)
         case failed(HTTPError)
+
+        /// Whether another request would be answered the same.
+        var isConclusive: Bool {
+            switch self {
+            case .answered: true
+            case .refused(let refusal, _): refusal.status < 500 && refusal.status != 429
+            case .failed: false
+            }
+        }
+
+        /// Whether it was given up because nothing, or too little, moved.
+        var isStall: Bool {
+            guard case .failed(let error) = self else { return false }
+            return error.kind == .timedOut(.stall) || error.kind == .timedOut(.slow)
+        }
     }
 
-    func send(_ call: S3Call, _ context: SigningContext, attempt: Int) async -> Outcome {
+    /// - Parameters:
+    ///   - inRow: the attempts without progress, this one included.
+    ///   - isAfterSilence: whether the last request of the call had no complete answer.
+    func send(
+        _ call: S3Call, _ context: SigningContext, attempt: Int, inRow: Int, isAfterSilence: Bool
+    ) async -> Outcome {
         let request = call.download?.nextRequest(builder) ?? call.request
         let target = context.endpoint.target(of: request, style: configuration.addressing)
         let payload = call.body?.payload ?? PayloadHash.of(request.body)
@@ -156,14 +182,39 @@ extension S3Store {
             body = request.body.isEmpty ? nil : DocumentBody(request.body)
         }
         let timeouts = call.timeouts ?? (call.isSlow ? configuration.slowTimeouts : configuration.timeouts)
-        let httpRequest = HTTPRequest(
+        var httpRequest = HTTPRequest(
             method: HTTPMethod(request.method), url: target.url, headers: headers.fields, timeouts: timeouts)
+        // Kept connections are not to be trusted any more, and somebody waits already.
+        httpRequest.isOnNewConnection = isAfterSilence
+        httpRequest.isUrgent = isAfterSilence
 
+        if StragglerPolicy.isRead(request.operation), call.timeouts == nil {
+            var limits = timeouts ?? HTTPTimeouts()
+            let stall = limits.stallMilliseconds
+            let patience = stragglers.withLock {
+                $0.begin(request.operation, attempt: inRow, stallMillisecondsMax: stall)
+            }
+            limits.stallMilliseconds = patience.stallMilliseconds
+            httpRequest.timeouts = limits
+            httpRequest.isGivenUpWhenSlow = call.download != nil
+            var current = call
+            current.request = request
+            return await sendRead(current, httpRequest, attempt: attempt, patience: patience)
+        }
         let start = time.monotonicNanoseconds
+        let (outcome, metrics) = await exchange(request, httpRequest, body: body, sink: call.download)
+        report(outcome, of: request, attempt: attempt, isHedge: false, metrics: metrics, since: start)
+        return outcome
+    }
+
+    /// One request on the wire.
+    func exchange(
+        _ request: S3Request, _ httpRequest: HTTPRequest, body: (any HTTPBodySource)?, sink: (any HTTPResponseSink)?
+    ) async -> (Outcome, HTTPMetrics) {
         let outcome: Outcome
         var metrics = HTTPMetrics()
         do throws(HTTPError) {
-            let response = try await transport.send(httpRequest, body: body, sink: call.download)
+            let response = try await transport.send(httpRequest, body: body, sink: sink)
             noteAnswer()
             metrics = response.metrics
             let fields = HeaderFields(response.head.headers)
@@ -180,12 +231,12 @@ extension S3Store {
         } catch {
             outcome = .failed(error)
         }
-        report(outcome, of: request, attempt: attempt, metrics: metrics, since: start)
-        return outcome
+        return (outcome, metrics)
     }
 
-    private func report(
-        _ outcome: Outcome, of request: S3Request, attempt: Int, metrics: HTTPMetrics, since start: UInt64
+    func report(
+        _ outcome: Outcome, of request: S3Request, attempt: Int, isHedge: Bool, metrics: HTTPMetrics,
+        since start: UInt64
     ) {
         let status: Int?
         let failure: String?
@@ -199,9 +250,10 @@ extension S3Store {
             (status, failure, requestID) = (nil, "\(error.kind)", nil)
         }
         let record = S3RequestRecord(
-            operation: request.operation, key: request.key, attempt: attempt, status: status, failure: failure,
+            operation: request.operation, key: request.key, attempt: attempt, isHedge: isHedge, status: status,
+            failure: failure,
             requestID: requestID, bodyBytesSent: metrics.bodyBytesSent, bodyBytesReceived: metrics.bodyBytesReceived,
-            durationNanoseconds: time.monotonicNanoseconds &- start)
+            durationNanoseconds: time.monotonicNanoseconds &- start, isStall: outcome.isStall)
         state.withLock { $0.counters.add(record) }
         onRequest?(record)
     }

@@ -39,6 +39,7 @@ public final class S3Store: ObjectStore {
     // Each taken alone and briefly.
     let state: Lock<State>
     let health = Lock(HealthState())
+    let stragglers = Lock(StragglerPolicy())
 
     /// - Parameters:
     ///   - transport: may be shared between stores; outlives this one.

@@ -18,7 +18,7 @@ extension StoreError {
         let kind: Kind =
             switch error.kind {
             case .resolve, .connect, .tls, .timedOut(.connect), .sendFailed, .receiveFailed, .other: .unreachable
-            case .timedOut(.stall), .timedOut(.total): .timedOut
+            case .timedOut(.stall), .timedOut(.slow), .timedOut(.total): .timedOut
             case .bodySourceFailed: .sourceFailed
             case .responseTooLarge, .malformedResponse: .malformedResponse
             case .invalidRequest: .invalidRequest
@@ -117,7 +117,8 @@ extension RetryPolicy.Failure {
     init?(_ error: HTTPError) {
         switch error.kind {
         case .resolve, .connect, .tls, .timedOut(.connect): self = .unreachable
-        case .timedOut(.stall), .timedOut(.total), .sendFailed, .receiveFailed, .malformedResponse, .other:
+        case .timedOut(.stall), .timedOut(.slow), .timedOut(.total), .sendFailed, .receiveFailed, .malformedResponse,
+            .other:
             self = .transient
         case .bodySourceFailed, .responseTooLarge, .invalidRequest, .cancelled, .shutDown: return nil
         }
