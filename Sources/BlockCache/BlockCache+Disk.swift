@@ -17,6 +17,8 @@ extension BlockCache {
         let pieces = Self.pieces(of: fetch.blocks, present: finding.present)
         guard pieces.contains(where: \.isPresent) else { return launchRequest(fetch) }
 
+        // Who waits for the end of a fetch as a whole has a short one: it is not cut.
+        if fetch.completion != nil, pieces.count > 1 { return launchRequest(fetch) }
         let fetches = pieces.count == 1 ? [fetch] : divide(fetch, pieces.map(\.blocks))
         for (piece, fetch) in zip(pieces, fetches) where !piece.isPresent { launchRequest(fetch) }
         for (piece, fetch) in zip(pieces, fetches) where piece.isPresent {
@@ -56,7 +58,7 @@ extension BlockCache {
         let fetches = pieces.map { blocks in
             Fetch(
                 cache: self, file: fetch.file, blocks: blocks, leases: outcome.leases.take(count: blocks.count),
-                window: fetch.window)
+                window: fetch.window, completion: pieces.count == 1 ? fetch.completion : nil)
         }
         state.withLock { state in
             for next in fetches {

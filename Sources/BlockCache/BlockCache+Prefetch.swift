@@ -57,7 +57,6 @@ extension BlockCache {
             state.reserve(run.count, for: state.prefetched)
             state.prefetched.fetches.append(fetch)
             state.statistics.blocksFetchedAhead += run.count
-            state.statistics.requests += 1
             state.statistics.requestsInFlight += 1
             state.aheadRequestsInFlight += 1
             return fetch
@@ -73,33 +72,47 @@ extension BlockCache {
         state.withLock { $0.file(version)?.entries[0] != nil }
     }
 
-    /// Asks for an object of which only the key is known, and keeps its first block. Nil when there is no buffer for it
+    /// How much of a version is fetched when it is looked up or opened, in bytes: all of a small one, else the first block.
+    public func beginningBytes(of version: ObjectVersion) -> Int {
+        isSmall(version) ? version.byteCount : blockBytes
+    }
+
+    /// Whether a version comes whole with its first request.
+    public func isSmall(_ version: ObjectVersion) -> Bool {
+        version.byteCount <= configuration.beginningBlockCount * blockBytes
+    }
+
+    /// Asks for an object of which only the key is known, and keeps its first blocks. Nil when there are no buffers for them
     /// now: a HEAD tells as much.
     ///
     /// An empty object has no range to ask for: `.invalidRange`.
     public func beginning(of key: ObjectKey) async throws(StoreError) -> ObjectInfo? {
-        guard let lease = pool.lease(count: 1) else { return nil }
-        let sink = FirstBlock(lease, byteCountMax: blockBytes)
+        guard let leases = pool.lease(count: configuration.beginningBlockCount) else { return nil }
+        let byteCountMax = leases.count * blockBytes
+        let sink = FirstBlocks(leases, blockBytes: blockBytes)
         state.withLock { $0.statistics.requests += 1 }
         let info = try await store.get(
-            GetRequest(key: key, etag: nil, range: ByteRange(0, blockBytes)), into: sink)
-        guard let block = sink.take(of: info.version) else {
+            GetRequest(key: key, etag: nil, range: ByteRange(0, byteCountMax)), into: sink)
+        guard let blocks = sink.take(of: info.version) else {
             throw StoreError(
                 .malformedResponse, operation: "GetObject", key: key, message: "the body is not what its head announced"
             )
         }
         var released: [Block] = []
         state.withLock { state in
-            state.statistics.bytesFetched += block.byteCount
             let file = state.intern(info.version)
-            guard file.entries[0] == nil else {
-                released.append(block)
-                return
+            for (index, block) in blocks.enumerated() {
+                state.statistics.bytesFetched += block.byteCount
+                guard file.entries[index] == nil else {
+                    released.append(block)
+                    continue
+                }
+                let entry = BlockEntry(file: file, index: index, block: block)
+                state.statistics.blocks += 1
+                state.queue.insert(entry)
             }
-            let entry = BlockEntry(file: file, index: 0, block: block)
-            state.statistics.blocks += 1
-            state.queue.insert(entry)
         }
+        for (index, block) in blocks.enumerated() { disk?.offer(info.version, index, block) }
         let shortage = pool.shortage
         if shortage > 0 { evict(shortage) }
         return info
@@ -129,12 +142,15 @@ extension CacheState {
     }
 }
 
-/// Receives the first block of an object. Called by the store's threads, one at a time.
-private final class FirstBlock: BodySink {
+/// Receives the first blocks of an object. Called by the store's threads, one at a time.
+private final class FirstBlocks: BodySink {
     private final class Body {
+        /// The next block is filled in the next of them.
         var leases: BufferLeases
+        var blocks: [Block] = []
+        /// Bytes in the block being filled.
+        var currentBytes = 0
         var info: ObjectInfo?
-        var byteCount = 0
         var isOver = false
 
         init(_ leases: consuming BufferLeases) {
@@ -143,11 +159,13 @@ private final class FirstBlock: BodySink {
     }
 
     private let body: Lock<Body>
+    private let blockBytes: Int
     private let byteCountMax: Int
 
-    init(_ leases: consuming BufferLeases, byteCountMax: Int) {
+    init(_ leases: consuming BufferLeases, blockBytes: Int) {
+        self.blockBytes = blockBytes
+        byteCountMax = leases.count * blockBytes
         body = Lock(Body(leases))
-        self.byteCountMax = byteCountMax
     }
 
     func begin(_ info: ObjectInfo, range: ByteRange) {
@@ -159,25 +177,37 @@ private final class FirstBlock: BodySink {
 
     func receive(_ bytes: UnsafeRawBufferPointer) {
         body.withLock { body in
-            guard !body.isOver, let start = bytes.baseAddress else { return }
-            guard body.byteCount + bytes.count <= byteCountMax else {
-                body.isOver = true
-                return
+            var rest = bytes
+            while !body.isOver, let start = rest.baseAddress, !rest.isEmpty {
+                guard body.leases.count > 0 else {
+                    body.isOver = true
+                    return
+                }
+                let count = min(rest.count, blockBytes - body.currentBytes)
+                // SAFETY: the buffer has room for `blockBytes` and belongs to this sink until it is a block.
+                body.leases.nextPointer.advanced(by: body.currentBytes).copyMemory(from: start, byteCount: count)
+                body.currentBytes += count
+                if body.currentBytes == blockBytes { finishBlock(body) }
+                rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             }
-            // SAFETY: the buffer has room for `byteCountMax` and belongs to this sink until it is taken.
-            body.leases.nextPointer.advanced(by: body.byteCount).copyMemory(from: start, byteCount: bytes.count)
-            body.byteCount += bytes.count
         }
     }
 
-    /// The block, when the body was exactly what was asked for. Bytes that come later are ignored.
-    func take(of version: ObjectVersion) -> Block? {
+    private func finishBlock(_ body: Body) {
+        body.blocks.append(Block(body.leases.take(), byteCount: body.currentBytes))
+        body.currentBytes = 0
+    }
+
+    /// The blocks, when the body was exactly what was asked for. Bytes that come later are ignored.
+    func take(of version: ObjectVersion) -> [Block]? {
         body.withLock { body in
-            guard !body.isOver, body.info?.version == version, body.byteCount > 0,
-                body.byteCount == min(byteCountMax, version.byteCount)
-            else { return nil }
+            guard !body.isOver, body.info?.version == version else { return nil }
             body.isOver = true
-            return Block(body.leases.take(), byteCount: body.byteCount)
+            let byteCount = body.blocks.count * blockBytes + body.currentBytes
+            guard byteCount > 0, byteCount == min(byteCountMax, version.byteCount) else { return nil }
+            if body.currentBytes > 0 { finishBlock(body) }
+            defer { body.blocks = [] }
+            return body.blocks
         }
     }
 }

@@ -15,5 +15,9 @@ public struct BlockCacheConfiguration: Sendable, Equatable {
     /// was just used costs less than into fresh pages. 1 keeps all.
     public var spentShare = 0.125
 
+    /// How many blocks at the start of an object come with the question what it is: an object that fits is there whole when
+    /// it is opened.
+    public var beginningBlockCount = 1
+
     public init() {}
 }

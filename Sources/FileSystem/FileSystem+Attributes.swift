@@ -56,7 +56,9 @@ extension FileSystem {
     /// What a GET of the first block tells of a version; nil when there is none, or it does not tell.
     private func beginning(of version: ObjectVersion) async -> ObjectInfo? {
         let done = OneShot<Result<ObjectInfo?, StoreError>>()
-        let outcome = cache.prefetch(version, byteCount: cache.blockBytes, isUrgent: true) { done.set($0) }
+        let outcome = cache.prefetch(version, byteCount: cache.beginningBytes(of: version), isUrgent: true) {
+            done.set($0)
+        }
         guard outcome == .started, case .success(let info) = await done.wait() else { return nil }
         return info
     }

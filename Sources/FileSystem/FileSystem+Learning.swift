@@ -70,7 +70,9 @@ extension FileSystem {
     /// A GET instead of the HEAD.
     private func learnWithBytes(_ item: Wanted, in parent: UInt64) {
         guard case .file(let object) = item.entry else { return learn(item, in: parent) }
-        let outcome = cache.prefetch(object.version, byteCount: cache.blockBytes, isUrgent: true) { result in
+        let outcome = cache.prefetch(
+            object.version, byteCount: cache.beginningBytes(of: object.version), isUrgent: true
+        ) { result in
             self.tree.withLock { $0[parent]?.directory?.lookups.answered(isFile: true) }
             if case .success(let info?) = result {
                 self.finish(item, in: parent, .success(info))

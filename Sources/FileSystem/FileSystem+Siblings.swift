@@ -22,8 +22,7 @@ extension FileSystem {
     /// A file was opened: begins to fetch it where it is small, and those that are likely to follow.
     /// - Parameter reads: whether what is open is going to be read, as far as one can tell.
     func noteOpened(_ node: Node, reads: Bool) {
-        if reads, case .clean(let version) = node.state.withLock({ $0.content }), version.byteCount <= cache.blockBytes
-        {
+        if reads, case .clean(let version) = node.state.withLock({ $0.content }), cache.isSmall(version) {
             _ = cache.prefetch(version, byteCount: version.byteCount, isUrgent: true)
         }
         let following: [Sibling] = tree.withLock { tree in

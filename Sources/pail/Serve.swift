@@ -106,6 +106,7 @@ final class MountService: Sendable {
         var cacheConfiguration = BlockCacheConfiguration()
         cacheConfiguration.requestCountMax = max(
             2, min(32, (plan.connectionsMax ?? StoreOfPlan.connectionsMax) * 2 / 3))
+        cacheConfiguration.beginningBlockCount = 4
         let disk = diskTier(plan, pool)
         disk?.start()
         let cache = BlockCache(store: files, pool: pool, disk: disk, configuration: cacheConfiguration, time: time)

@@ -70,7 +70,8 @@ struct WarmCommand: ParsableCommand {
             throw CommandFailure("\(path) is not in a mount of pail's")
         }
         do throws(ControlError) {
-            return try lookup.connect(mount).status().cache.memoryLimit
+            let cache = try lookup.connect(mount).status().cache
+            return max(cache.memoryLimit, cache.disk?.limit ?? 0)
         } catch {
             throw CommandFailure("\(path): \(error)")
         }

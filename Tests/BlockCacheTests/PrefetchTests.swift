@@ -82,6 +82,19 @@ struct PrefetchTests {
         #expect(fixture.pool.leasedCount == 1)
     }
 
+    @Test(arguments: [1, blockBytes, 2 * blockBytes + 7, 4 * blockBytes, 5 * blockBytes])
+    func aSmallObjectComesWholeWithTheQuestion(byteCount: Int) async throws {
+        let fixture = Fixture { $0.beginningBlockCount = 4 }
+        fixture.store.requireIfMatch = false
+        let version = fixture.write(byteCount)
+        #expect(try await fixture.cache.beginning(of: version.key)?.version == version)
+        let whole = ByteRange(0, min(byteCount, 4 * blockBytes))
+        try await fixture.expectRead(
+            ReadStream(version: version, readsAhead: false), whole, of: Fixture.bytes(byteCount))
+        #expect(fixture.ranges.count == 1)
+        #expect(fixture.pool.leasedCount == (whole.count + blockBytes - 1) / blockBytes)
+    }
+
     /// A first look at what was prefetched brings nothing else; reading on does.
     @Test func aGlanceAtTheStartReadsNothingAhead() async throws {
         let fixture = Fixture()
