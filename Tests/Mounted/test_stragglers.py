@@ -124,11 +124,13 @@ def test_connections_are_bounded(mount, bucket, count):
     bodies = {f"parallel/{number}": pattern(3 * MEGABYTE, number) for number in range(8)}
     bucket.put_many(bodies)
     with through(mount, "--connections", str(count)) as relay:
-        most = 0
+        samples = []
         with concurrent.futures.ThreadPoolExecutor(8) as readers:
             reads = {name: readers.submit((mount.path / name).read_bytes) for name in bodies}
             while not all(read.done() for read in reads.values()):
-                most = max(most, relay.counters()["open"])
-                time.sleep(0.01)
+                samples.append(relay.counters()["open"])
+                time.sleep(0.02)
         assert all(read.result() == bodies[name] for name, read in reads.items())
-        assert most == count
+        # A connection given up and the one that follows it may overlap for a moment in the relay's eyes.
+        most = max(min(pair) for pair in zip(samples, samples[1:], strict=False))
+        assert most == count, samples
