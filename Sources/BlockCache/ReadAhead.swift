@@ -31,6 +31,9 @@ struct ReadAhead {
         /// The shortest window and range worth a request, in bytes.
         var windowBytesMin = 256 << 10
         var requestBytesMin = 512 << 10
+        /// How many runs that ended are remembered, and how many of them tell how long the next will be.
+        var endedRunCountMax = 3
+        var endedRunCountMin = 2
         /// How many ranges a window is cut in, so that they arrive side by side.
         var parallelCount = 32
         /// How far a read may be from where its stream stands, as a multiple of its length, and at most in bytes: the
@@ -77,6 +80,8 @@ struct ReadAhead {
         var aheadEnd: Int
         /// The number of the last read that belonged to it.
         var lastRead: Int
+        /// Whether its run has counted as ended; if it goes on, it had not.
+        var isEnded = false
     }
 
     private struct Stride {
@@ -90,6 +95,8 @@ struct ReadAhead {
     private let parameters: Parameters
     private var heads: [Head] = []
     private var stride: Stride?
+    /// The lengths in bytes of the runs that ended last, the oldest first: a reader of chunks ends each where a chunk ends.
+    private var endedRuns: [Int] = []
     /// The neighbourhoods that random reads were in, the oldest first, each with its number and the block that was read.
     private var neighbourhoods: [(number: Int, block: Int)] = []
     private var readCount = 0
@@ -142,7 +149,17 @@ struct ReadAhead {
     private mutating func follow(_ range: ByteRange, _ advice: inout Advice) -> Int {
         guard let position = nearestHead(range) else { return addHead(range, &advice) }
         heads[position].lastRead = readCount
-        if range.upperBound > heads[position].next {
+        if heads[position].isEnded {
+            heads[position].isEnded = false
+            endedRuns = []
+        }
+        let gapBytes = range.lowerBound - heads[position].next
+        if gapBytes > tolerance(range), gapBytes > heads[position].runBytes / 2 {
+            // More is skipped than read: that was the end of a run, and what was fetched behind it was in vain.
+            end(position)
+            drop(position, &advice)
+            heads[position] = head(at: range)
+        } else if range.upperBound > heads[position].next {
             heads[position].next = range.upperBound
             heads[position].runBytes += range.count
             heads[position].runCount += 1
@@ -164,9 +181,8 @@ struct ReadAhead {
     }
 
     private mutating func addHead(_ range: ByteRange, _ advice: inout Advice) -> Int {
-        let head = Head(
-            next: range.upperBound, runBytes: range.count, runCount: 1, isEager: range.lowerBound == 0,
-            aheadEnd: range.upperBound, lastRead: readCount)
+        if let last = heads.indices.max(by: { heads[$0].lastRead < heads[$1].lastRead }) { end(last) }
+        let head = head(at: range)
         guard heads.count == parameters.headCountMax else {
             heads.append(head)
             return heads.count - 1
@@ -179,6 +195,28 @@ struct ReadAhead {
         drop(oldest, &advice)
         heads[oldest] = head
         return oldest
+    }
+
+    private func head(at range: ByteRange) -> Head {
+        Head(
+            next: range.upperBound, runBytes: range.count, runCount: 1, isEager: range.lowerBound == 0,
+            aheadEnd: range.upperBound, lastRead: readCount)
+    }
+
+    /// Notes that the reader has gone elsewhere.
+    private mutating func end(_ position: Int) {
+        guard !heads[position].isEnded else { return }
+        heads[position].isEnded = true
+        if endedRuns.count == parameters.endedRunCountMax { endedRuns.removeFirst() }
+        endedRuns.append(heads[position].runBytes)
+    }
+
+    /// How much of a run is left to be read, if it ends like those before; nil when there is no telling.
+    private func expectedBytes(_ head: Head) -> Int? {
+        guard endedRuns.count >= parameters.endedRunCountMin, let longest = endedRuns.max(),
+            longest >= parameters.windowBytesMin, head.runBytes <= longest
+        else { return nil }
+        return longest - head.runBytes
     }
 
     private mutating func dropIdleHeads(_ advice: inout Advice) {
@@ -200,22 +238,25 @@ struct ReadAhead {
     private mutating func advise(_ position: Int, _ room: Room, _ advice: inout Advice) {
         let head = heads[position]
         let growth =
-            head.isEager || head.runBytes >= parameters.earnestBytes
+            head.isEager && endedRuns.isEmpty || head.runBytes >= parameters.earnestBytes
             ? parameters.eagerGrowth : parameters.cautiousGrowth
         let windowBytesMax = min(parameters.windowBytesMax, room.shareBytes)
-        let windowBytes = min(max(head.runBytes * growth, parameters.windowBytesMin), windowBytesMax)
+        let expectedBytes = expectedBytes(head).map(roundUp) ?? .max
+        let windowBytes = min(max(head.runBytes * growth, parameters.windowBytesMin), windowBytesMax, expectedBytes)
         guard windowBytes >= parameters.blockBytes else { return }
         // A small share is cut in a few pieces too, so that one can be refilled while another is read.
         let pieceBytesMin = min(parameters.requestBytesMin, windowBytesMax / 4)
         let pieceBytes = roundUp(
             min(max(windowBytes / parameters.parallelCount, pieceBytesMin, 1), parameters.requestBytesMax, windowBytes))
+        // A piece that reaches a little beyond the window spares a short one later; not where the run is expected to end.
+        let excessBytes = expectedBytes == .max ? pieceBytesMin / 2 : 0
         var freeBytes = room.freeBytes
         var end = max(head.aheadEnd, min(roundUp(head.next), parameters.objectBytes))
         while end < parameters.objectBytes {
             var upper = min(end + pieceBytes, parameters.objectBytes)
             // A short rest is not worth a request of its own.
             if parameters.objectBytes - upper <= pieceBytesMin / 2 { upper = parameters.objectBytes }
-            guard upper - head.next <= windowBytes + pieceBytesMin / 2, upper - end <= freeBytes else { break }
+            guard upper - head.next <= windowBytes + excessBytes, upper - end <= freeBytes else { break }
             advice.fetch.append(ByteRange(end, upper))
             freeBytes -= upper - end
             end = upper

@@ -200,6 +200,38 @@ struct ReadAheadTests {
         #expect(atEnd.read(ByteRange(offset: 190 * Self.kib, count: 9), Self.wide).fetch == [rest])
     }
 
+    /// Every fourth chunk of a grid: after two of them it is known where a chunk ends.
+    @Test func chunksAreNotReadBeyondTheirEnd() {
+        var machine = Self.machine(objectBytes: 256 * Self.mib) { $0.blockBytes = 32 * Self.kib }
+        let chunkBytes = 2 * Self.mib
+        var asked = ByteRangeSet(), wanted = ByteRangeSet(), dropped = 0
+        for start in stride(from: 16 * Self.kib, to: 200 * Self.mib, by: 4 * chunkBytes) {
+            for offset in stride(from: start, to: start + chunkBytes, by: 256 * Self.kib) {
+                let range = ByteRange(offset: offset, count: 256 * Self.kib)
+                wanted.insert(range)
+                let advice = machine.read(range, Self.wide)
+                for range in advice.fetch { asked.insert(range) }
+                dropped += advice.drop.count
+            }
+        }
+        var needless = asked
+        for range in wanted.ranges { needless.remove(range) }
+        #expect(needless.count < wanted.count / 4)
+        #expect(asked.count > wanted.count / 2, "chunks are still read ahead")
+    }
+
+    /// Skipping a little is no end of a run; nothing that was fetched ahead is lost by it.
+    @Test func shortSkipsKeepTheWindow() {
+        var machine = Self.machine()
+        var dropped: [ByteRange] = []
+        var offset = 0
+        for step in 0..<100 {
+            dropped += machine.read(ByteRange(offset: offset, count: Self.block), Self.wide).drop
+            offset += step % 10 == 9 ? 6 * Self.block : Self.block
+        }
+        #expect(dropped.isEmpty)
+    }
+
     @Test func randomReadsDoNotDriveAStreamOut() {
         var machine = Self.machine()
         var dice = Dice(state: 3)

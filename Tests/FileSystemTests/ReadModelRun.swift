@@ -69,7 +69,8 @@ final class ReadModelRun {
         case .list: try await list()
         case .expire:
             mount.expire()
-            believeNothingOlder()
+            // While the store does not answer, what was known once goes on to serve.
+            if !isFaulty { believeNothingOlder() }
         case .refresh:
             mount.fileSystem.refresh(path: "")
             believeNothingOlder()
