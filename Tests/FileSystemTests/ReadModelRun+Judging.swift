@@ -37,7 +37,9 @@ extension ReadModelRun {
             switch error.kind {
             case .stale where states.count - 1 > slot.oldest:
                 // Found out under this name: the next open must not believe in anything older.
-                if let before = before[read.slot] { believable[slot.path] = max(believable[slot.path]!, before) }
+                if !storeFails, let before = before[read.slot] {
+                    believable[slot.path] = max(believable[slot.path]!, before)
+                }
             case _ where isFaulty && error.isOfTheStore && error.kind != .interrupted && error.kind != .stale: break
             default: throw Difference("\(read) of '\(slot.path)' fails: \(error)")
             }

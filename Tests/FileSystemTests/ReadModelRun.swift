@@ -31,6 +31,8 @@ final class ReadModelRun {
     /// The dice of injected faults; nil: the store is perfect.
     private var dice: SplitMix64?
     private(set) var isFaulty = false
+    /// Whether it ever fails in this run.
+    var storeFails: Bool { dice != nil }
 
     init(blockCount: Int, faultSeed: UInt64?) throws {
         let store = MemoryStore()
@@ -38,8 +40,7 @@ final class ReadModelRun {
         self.hostile = hostile
         mount = try Mount(store: store, memoryBlockCount: blockCount, between: hostile)
         dice = faultSeed.map { SplitMix64(seed: $0) }
-        for path in RandomRead.paths { history[path] = [nil] }
-        believeNothingOlder()
+        for path in RandomRead.paths { (history[path], believable[path], listable[path]) = ([nil], 0, 0) }
     }
 
     /// Runs the steps; the first difference, if there is one. A step that does not come back in time is one too.
@@ -69,8 +70,7 @@ final class ReadModelRun {
         case .list: try await list()
         case .expire:
             mount.expire()
-            // While the store does not answer, what was known once goes on to serve.
-            if !isFaulty { believeNothingOlder() }
+            believeNothingOlder()
         case .refresh:
             mount.fileSystem.refresh(path: "")
             believeNothingOlder()
@@ -81,6 +81,8 @@ final class ReadModelRun {
     }
 
     private func believeNothingOlder() {
+        // While the store does not answer, what was known once goes on to serve.
+        if storeFails { return }
         for path in RandomRead.paths { (believable[path], listable[path]) = (present(path), present(path)) }
     }
 
