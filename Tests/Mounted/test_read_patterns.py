@@ -88,7 +88,9 @@ def test_one_page_of_a_large_object(mount, mnt, bucket):
         for offset in (11 * MB + 4096, 5 * MB, 17 * MB + 65536):
             assert os.pread(file, 4096, offset) == data[offset:offset + 4096]
             seen = traffic.look()
-            assert len(seen.gets) == 1 and seen.bytes <= BLOCK, (offset, seen)
+            # The question what the object is brought its first block.
+            pages = [begin for begin, _ in seen.ranges if begin > 0]
+            assert len(pages) == 1 and len(seen.gets) <= 2 and seen.bytes <= BLOCK, (offset, seen)
 
 
 def test_a_small_object_after_ls(mount, mnt, bucket):
@@ -176,7 +178,8 @@ def test_two_readers_of_one_block(mount, mnt, bucket):
     with mounted(mount) as traffic:
         assert in_parallel(*[read] * 4) == [data[5 * MB:5 * MB + 4096]] * 4
         seen = traffic.look()
-        assert len(seen.gets) == 1 and seen.bytes <= BLOCK, seen
+        pages = [begin for begin, _ in seen.ranges if begin > 0]
+        assert len(pages) == 1 and seen.bytes <= BLOCK, seen
 
 
 def bytes_read(body):

@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.needs("pail"), pytest.mark.first_server, pytest.mark.u
               pytest.mark.deadline(180)]
 
 COUNT, BYTES = 200, 16_384
+#: One each; late answers are raced, by at most one request in twenty.
+GETS_MAX = COUNT + 2 + COUNT // 20
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def test_small_files_in_order_come_ahead(mount, mnt, bucket, listed):
             check(mnt / name, body)
         seconds = time.monotonic() - begin
         counts = relay.counts()
-        assert counts.get("HEAD", 0) == 0 and counts["GET"] <= COUNT + 2 and counts.get("LIST", 0) <= 5, counts
+        assert counts.get("HEAD", 0) == 0 and counts["GET"] <= GETS_MAX and counts.get("LIST", 0) <= 5, counts
         # One round trip each would be 30 ms each.
         assert seconds < COUNT * 0.020, f"{seconds:.2f} s for {COUNT} files"
         status = mount.status()["prefetch"]
@@ -83,7 +85,7 @@ def test_small_files_by_many_threads(mount, mnt, bucket):
             each.join()
         seconds = time.monotonic() - begin
         assert not failures
-        assert relay.counts()["GET"] <= COUNT + 2 and seconds < COUNT * 0.010, (relay.counts(), seconds)
+        assert relay.counts()["GET"] <= GETS_MAX and seconds < COUNT * 0.010, (relay.counts(), seconds)
 
 
 def test_the_heads_of_files_are_one_request_each(mount, mnt, bucket):
@@ -215,7 +217,7 @@ def test_warm_reads_a_tree_into_the_cache(mount, mnt, bucket):
 
 def test_warm_stops_at_the_size_of_the_cache(mount, mnt, bucket):
     bucket.put_many({f"dir/f{index}": pattern(10_000_000) for index in range(6)})
-    mount.start("--memory", "32M")
+    mount.start("--memory", "32M", "--cache-size", "0")
     told = mount.pail("warm", mnt / "dir")
     assert "3 files" in told.stdout and "3 files of" in told.stderr and "left out" in told.stderr, (told.stdout, told.stderr)
     mount.stop()
