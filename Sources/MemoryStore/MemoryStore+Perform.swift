@@ -41,7 +41,7 @@ extension MemoryStore {
                 generation: state.logGeneration, fault: state.faults.next(operation: record.operation, key: record.key))
         }
         do throws(StoreError) {
-            let value = try await execute(request, work)
+            let value = try await execute(request, record, work)
             end(request, .succeeded)
             return value
         } catch {
@@ -51,10 +51,10 @@ extension MemoryStore {
     }
 
     private func execute<Value>(
-        _ request: Request, _ work: (Request) async throws(StoreError) -> Value
+        _ request: Request, _ record: RequestRecord, _ work: (Request) async throws(StoreError) -> Value
     ) async throws(StoreError) -> Value {
         try checkCancellation(request)
-        await gate.pass(.init(operation: request.operation, stage: .beforeExecution))
+        await gate.pass(.init(operation: request.operation, stage: .beforeExecution), record)
         try checkCancellation(request)
         switch request.fault {
         case .refused(let kind): throw request.injected(kind)
@@ -71,7 +71,7 @@ extension MemoryStore {
         case .answerLost, .bodyCut, nil: break
         }
         let value = try await work(request)
-        await gate.pass(.init(operation: request.operation, stage: .beforeAnswer))
+        await gate.pass(.init(operation: request.operation, stage: .beforeAnswer), record)
         try checkCancellation(request)
         // A cut that the body was too short for still breaks the connection.
         switch request.fault {

@@ -121,10 +121,14 @@ public final class MemoryStore: ObjectStore {
         gate.open(.init(operation: operation, stage: stage))
     }
 
-    /// Lets one held request go on, the first that came; false when none is held.
+    /// Lets one held request go on, of those that `isMeant` names the first that came; false when none is held.
+    /// Requests of one caller may come in any order, so a test that needs a certain one must name it.
     @discardableResult
-    public func resumeOne(_ operation: StoreOperation, at stage: Stage = .beforeExecution) -> Bool {
-        gate.openOnce(.init(operation: operation, stage: stage))
+    public func resumeOne(
+        _ operation: StoreOperation, at stage: Stage = .beforeExecution,
+        where isMeant: (RequestRecord) -> Bool = { _ in true }
+    ) -> Bool {
+        gate.openOnce(.init(operation: operation, stage: stage), where: isMeant)
     }
 
     /// Returns once `count` requests of that kind are held.

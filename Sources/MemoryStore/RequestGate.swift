@@ -16,11 +16,18 @@ final class RequestGate: Sendable {
         let signal: OneShot<Void>
     }
 
+    private struct Held {
+        let id: UInt64
+        let place: Place
+        let record: RequestRecord
+        let release: OneShot<Void>
+    }
+
     private struct State {
         var closed: Set<Place> = []
         var nextID: UInt64 = 0
         /// In order of arrival.
-        var held: [(id: UInt64, place: Place, release: OneShot<Void>)] = []
+        var held: [Held] = []
         /// Tests that wait until so many requests are held.
         var arrivals: [Arrival] = []
 
@@ -45,10 +52,12 @@ final class RequestGate: Sendable {
         for release in released { release.set(()) }
     }
 
-    /// Lets the request that waits longest go on; false when none waits.
-    func openOnce(_ place: Place) -> Bool {
+    /// Lets one request go on, of those that `isMeant` names the one that waits longest; false when none waits.
+    func openOnce(_ place: Place, where isMeant: (RequestRecord) -> Bool) -> Bool {
         let release: OneShot<Void>? = state.withLock { state in
-            guard let index = state.held.firstIndex(where: { $0.place == place }) else { return nil }
+            guard let index = state.held.firstIndex(where: { $0.place == place && isMeant($0.record) }) else {
+                return nil
+            }
             return state.held.remove(at: index).release
         }
         return release?.set(()) ?? false
@@ -70,12 +79,12 @@ final class RequestGate: Sendable {
     }
 
     /// Waits while the place is closed. Ends early when the task is cancelled; the caller looks.
-    func pass(_ place: Place) async {
+    func pass(_ place: Place, _ record: RequestRecord) async {
         let release = OneShot<Void>()
         let ticket: (id: UInt64, arrived: [OneShot<Void>])? = state.withLock { state in
             guard state.closed.contains(place) else { return nil }
             state.nextID += 1
-            state.held.append((state.nextID, place, release))
+            state.held.append(Held(id: state.nextID, place: place, record: record, release: release))
             let count = state.heldCount(place)
             let arrived = state.arrivals.filter { $0.place == place && $0.count <= count }
             state.arrivals.removeAll { $0.place == place && $0.count <= count }

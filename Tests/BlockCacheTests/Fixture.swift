@@ -55,6 +55,11 @@ struct Fixture {
         store.requestLog.filter { $0.operation == .getObject }.map { $0.range! }
     }
 
+    /// Lets the held GET that begins at `offset` go on, once it has come: those of one read come in any order.
+    func resumeGet(at offset: Int) async {
+        while !store.resumeOne(.getObject, where: { $0.range?.lowerBound == offset }) { await Task.yield() }
+    }
+
     /// Returns when no GET is under way and none can start any more.
     func settle() async {
         while cache.statistics.requestsInFlight > 0 { await Task.yield() }
