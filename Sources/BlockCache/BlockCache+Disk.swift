@@ -22,7 +22,7 @@ extension BlockCache {
         let fetches = pieces.count == 1 ? [fetch] : divide(fetch, pieces.map(\.blocks))
         for (piece, fetch) in zip(pieces, fetches) where !piece.isPresent { launchRequest(fetch) }
         for (piece, fetch) in zip(pieces, fetches) where piece.isPresent {
-            let count = disk.read(finding, fetch.blocks, into: fetch.destinations) { fetch.completeNext() }
+            let count = disk.read(finding, fetch.blocks, into: fetch.destinations) { fetch.completeNext(count: $0) }
             if count == fetch.blocks.count {
                 finish(fetch, nil, wasInFlight: true)
             } else {

@@ -177,30 +177,38 @@ extension BlockCache {
         }
     }
 
-    /// Makes a full block known; called on a transport thread, or on one of the disk tier.
-    func publish(_ block: Block, index: Int, of fetch: Fetch, isFromDisk: Bool = false) {
+    /// Makes full blocks known, neighbours from block `first` on; called on a transport thread, or on one of the disk
+    /// tier.
+    func publish(_ blocks: some Collection<Block>, from first: Int, of fetch: Fetch, isFromDisk: Bool = false) {
         var released: [Block] = []
         var isCurrent = false
-        let answered: [ParkedRead] = state.withLock { state in
-            if !isFromDisk { state.statistics.bytesFetched += block.byteCount }
-            guard let entry = fetch.file.entries[index], entry.fetch === fetch else { return [] }
+        var answered: [ParkedRead] = []
+        state.withLock { state in
             isCurrent = !fetch.file.isRetired
-            entry.fetch = nil
-            entry.block = block
-            state.statistics.blocks += 1
-            let waiters = entry.waiters
-            entry.waiters = []
-            state.queue.insert(entry)
-            // Who waits for all of it reads it now.
-            state.noteIfSpent(entry, block)
+            for (block, index) in zip(blocks, first...) {
+                if !isFromDisk { state.statistics.bytesFetched += block.byteCount }
+                guard let entry = fetch.file.entries[index], entry.fetch === fetch else { continue }
+                entry.fetch = nil
+                entry.block = block
+                entry.isOnDisk = isFromDisk
+                state.statistics.blocks += 1
+                let waiters = entry.waiters
+                entry.waiters = []
+                state.queue.insert(entry)
+                // Who waits for all of it reads it now.
+                state.noteIfSpent(entry, block)
+                for waiter in waiters where waiter.read.take(block, at: waiter.position) {
+                    answered.append(waiter.read)
+                }
+            }
             state.evictSpent(&released)
             state.dropIfRetired(fetch.file, &released)
-            let answered = waiters.filter { $0.read.take(block, at: $0.position) }.map(\.read)
             for read in answered { state.leave(read.file, &released) }
-            return answered
         }
         for read in answered { answer(read) }
-        if !isFromDisk, isCurrent { disk?.offer(fetch.file.version, index, block) }
+        if !isFromDisk, isCurrent, let disk {
+            for (block, index) in zip(blocks, first...) { disk.offer(fetch.file.version, index, block) }
+        }
         let shortage = pool.shortage
         if shortage > 0 { evict(shortage) }
     }

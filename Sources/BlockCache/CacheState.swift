@@ -211,7 +211,7 @@ struct CacheState {
 
     /// Has a block that one pass has read from end to end leave before others.
     mutating func noteIfSpent(_ entry: BlockEntry, _ block: Block) {
-        if entry.passBytes == block.byteCount, !entry.isReused { queue.noteSpent(entry) }
+        if entry.passBytes == block.byteCount { queue.noteSpent(entry) }
     }
 
     /// Gives up the spent blocks beyond their share.

@@ -48,6 +48,8 @@ final class BlockEntry: @unchecked Sendable {
     var isReused = false
     /// Whether it stands in the long queue of eviction.
     var isProven = false
+    /// Whether its bytes came from disk, where they can be had again.
+    var isOnDisk = false
 
     init(file: CachedFile, index: Int, fetch: Fetch, window: AheadWindow? = nil) {
         self.file = file

@@ -18,7 +18,7 @@ struct EvictionQueue {
     /// Entries that were removed from the index stay in the queues until they come to the front.
     private var probation: Deque<BlockEntry> = []
     private var main: Deque<BlockEntry> = []
-    /// Entries of `probation` that one pass has read from end to end, in that order.
+    /// Entries of both that one pass has read from end to end, in that order.
     private var spent: Deque<BlockEntry> = []
     private var ghostOrder: Deque<Ghost> = []
     private var ghosts: Set<Ghost> = []
@@ -46,15 +46,22 @@ struct EvictionQueue {
     }
 
     /// Notes that a block in memory was read from end to end, once.
+    ///
+    /// What was evicted a moment before stays all the same, unless the disk has it: whoever reads long files again and
+    /// again is served by the kernel's page cache and by the disk, and memory is for what is read in pieces.
     mutating func noteSpent(_ entry: BlockEntry) {
-        if !entry.isProven { spent.append(entry) }
+        if isPassing(entry) { spent.append(entry) }
     }
 
-    /// The next of the spent entries beyond their share, to be evicted; nil when there is none. It stays in `probation`,
-    /// dead. One that was used again since is not spent any more.
+    private func isPassing(_ entry: BlockEntry) -> Bool {
+        !entry.isReused && (!entry.isProven || entry.isOnDisk)
+    }
+
+    /// The next of the spent entries beyond their share, to be evicted; nil when there is none. It stays in its
+    /// queue, dead. One that was used again since is not spent any more.
     mutating func nextSpent() -> BlockEntry? {
         while spent.count > spentCountMax, let entry = spent.popFirst() {
-            guard entry.block != nil, !entry.isReused, !entry.isProven else { continue }
+            guard entry.block != nil, isPassing(entry) else { continue }
             remember(entry)
             return entry
         }

@@ -87,7 +87,7 @@ final class Fetch: BodySink {
                 return fill(body, rest)
             }
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-            if let full { cache.publish(full.block, index: full.index, of: self) }
+            if let full { cache.publish(CollectionOfOne(full.block), from: full.index, of: self) }
         }
     }
 
@@ -125,15 +125,18 @@ final class Fetch: BodySink {
         body.withLock { $0.leases.nextPointers(count: $0.leases.count) }
     }
 
-    /// Publishes the next block, whose bytes are in their buffer.
-    func completeNext() {
-        let (index, block) = body.withLock { body in
-            let index = blocks.lowerBound + body.publishedCount
-            body.publishedCount += 1
-            let byteCount = min(cache.blockBytes, range.upperBound - index * cache.blockBytes)
-            return (index, Block(body.leases.take(), byteCount: byteCount))
+    /// Publishes the next blocks, whose bytes are in their buffers.
+    func completeNext(count: Int) {
+        let (first, full) = body.withLock { body in
+            let first = blocks.lowerBound + body.publishedCount
+            body.publishedCount += count
+            let full = (first..<first + count).map { index in
+                Block(
+                    body.leases.take(), byteCount: min(cache.blockBytes, range.upperBound - index * cache.blockBytes))
+            }
+            return (first, full)
         }
-        cache.publish(block, index: index, of: self, isFromDisk: true)
+        cache.publish(full, from: first, of: self, isFromDisk: true)
     }
 
     /// Ends the writing into buffers: bytes that come later are ignored.

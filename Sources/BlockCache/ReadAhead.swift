@@ -92,6 +92,8 @@ struct ReadAhead {
         var aheadCount = 0
     }
 
+    private static let alignedBytesMin = 1 << 20
+
     private let parameters: Parameters
     private var heads: [Head] = []
     private var stride: Stride?
@@ -253,7 +255,7 @@ struct ReadAhead {
         var freeBytes = room.freeBytes
         var end = max(head.aheadEnd, min(roundUp(head.next), parameters.objectBytes))
         while end < parameters.objectBytes {
-            var upper = min(end + pieceBytes, parameters.objectBytes)
+            var upper = min(aligned(end + pieceBytes, from: end), parameters.objectBytes)
             // A short rest is not worth a request of its own.
             if parameters.objectBytes - upper <= pieceBytesMin / 2 { upper = parameters.objectBytes }
             guard upper - head.next <= windowBytes + excessBytes, upper - end <= freeBytes else { break }
@@ -262,6 +264,14 @@ struct ReadAhead {
             end = upper
         }
         heads[position].aheadEnd = end
+    }
+
+    /// The end of a long range, at the last multiple of a power of two that leaves it at least half: servers keep objects
+    /// in stripes and parts of such sizes, and a range that lies in one of them costs less than one across two.
+    private func aligned(_ upper: Int, from lower: Int) -> Int {
+        let alignment = 1 << (Int.bitWidth - 1 - (upper - lower).leadingZeroBitCount)
+        let down = upper / alignment * alignment
+        return alignment >= Self.alignedBytesMin && down - lower >= alignment / 2 ? down : upper
     }
 
     private func roundUp(_ position: Int) -> Int {

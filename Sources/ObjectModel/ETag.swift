@@ -1,5 +1,7 @@
 // The version mark of an object.
 
+internal import Base
+
 /// An entity tag without its surrounding quotes; opaque, compared for equality only.
 ///
 /// It is the MD5 of the body only for some objects (single PUT, no KMS), so nothing derives meaning from its text.
@@ -19,7 +21,7 @@ public struct ETag: Sendable, Hashable, CustomStringConvertible {
 
     // Not the equality of `String`, which takes canonically equivalent texts for one.
     public static func == (left: ETag, right: ETag) -> Bool {
-        left.value.utf8.elementsEqual(right.value.utf8)
+        left.value.hasSameBytes(as: right.value)
     }
 
     public func hash(into hasher: inout Hasher) {

@@ -40,14 +40,16 @@ struct DiskDamageTests {
                 }
                 defer { for pointer in memory { pointer.deallocate() } }
                 var next = 0
-                _ = tier.read(finding, run, into: memory) {
-                    let index = run.lowerBound + next
-                    let count = min(blockBytes, bytes.count - index * blockBytes)
-                    let isRight = self.bytes.withUnsafeBytes {
-                        memcmp($0.baseAddress! + index * blockBytes, memory[next], count) == 0
+                _ = tier.read(finding, run, into: memory) { count in
+                    for _ in 0..<count {
+                        let index = run.lowerBound + next
+                        let count = min(blockBytes, bytes.count - index * blockBytes)
+                        let isRight = self.bytes.withUnsafeBytes {
+                            memcmp($0.baseAddress! + index * blockBytes, memory[next], count) == 0
+                        }
+                        if !isRight { Issue.record("\(what): block \(index)") }
+                        next += 1
                     }
-                    if !isRight { Issue.record("\(what): block \(index)") }
-                    next += 1
                 }
             }
         }

@@ -31,6 +31,24 @@ struct DiskTierTests {
         #expect(first.lines.all.isEmpty && second.lines.all.isEmpty)
     }
 
+    /// Reading a long file again and again takes no more memory than once: the disk has it.
+    @Test func whatTheDiskHasPassesThroughMemory() async throws {
+        let folder = try CacheFolder()
+        let store = DiskFixture.store()
+        let fixture = DiskFixture(folder.path, store: store, blockCount: 64)
+        let bytes = Fixture.bytes(32 * blockBytes)
+        let version = store.object(bytes.count)
+        for pass in 0..<3 {
+            for start in stride(from: 0, to: bytes.count, by: 4 * blockBytes) {
+                try await fixture.expectRead(version, ByteRange(offset: start, count: 4 * blockBytes), of: bytes)
+            }
+            await fixture.drain()
+            #expect(fixture.cache.statistics.blocks <= 64 / 8 + 4, "pass \(pass)")
+        }
+        #expect(fixture.getCount == 8)
+        #expect(fixture.tier.statistics.hits >= 2 * 32 - 2 * 12)
+    }
+
     @Test func filesAreTheUsersAlone() async throws {
         let folder = try CacheFolder()
         let store = DiskFixture.store()

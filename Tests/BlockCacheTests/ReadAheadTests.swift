@@ -132,6 +132,18 @@ struct ReadAheadTests {
         #expect(end == objectBytes)
     }
 
+    /// Servers keep objects in stripes of such sizes: a range that crosses fewer of them costs less.
+    @Test func longPiecesEndAtRoundPositions() {
+        var machine = Self.machine(objectBytes: 700 * Self.mib + 5000)
+        var pieces: [ByteRange] = []
+        for number in 0..<5600 {
+            pieces += machine.read(ByteRange(offset: number * Self.block, count: Self.block), Self.wide).fetch
+        }
+        let long = pieces.filter { $0.count >= 4 * Self.mib }.dropFirst()
+        #expect(long.count > 100)
+        #expect(long.dropLast().allSatisfy { $0.lowerBound % (4 * Self.mib) == 0 && $0.count == 4 * Self.mib })
+    }
+
     @Test(arguments: [256 * kib, mib, 5 * mib])
     func aSmallShareIsStillReadAheadInPieces(shareBytes: Int) {
         var machine = Self.machine()

@@ -43,11 +43,11 @@ extension DiskTier {
     /// Reads a run that was found present.
     /// - Parameters:
     ///   - destinations: room for each block.
-    ///   - accept: called for each sound block, in order.
+    ///   - accept: called with the number of the next sound blocks, after each piece, in order.
     /// - Returns: how many blocks were accepted; fewer than asked for when one is damaged or the disk fails.
     func read(
         _ finding: DiskFinding, _ blocks: Range<Int>, into destinations: [UnsafeMutableRawPointer],
-        accept: () -> Void
+        accept: (Int) -> Void
     ) -> Int {
         var done = 0
         while done < blocks.count {
@@ -58,11 +58,12 @@ extension DiskTier {
             let piece = start..<min(start + countMax, blocks.upperBound, identity.blocks.upperBound)
             var accepted = 0
             do throws(DiskError) {
-                accepted = try file.read(piece, into: Array(destinations[done..<done + piece.count]), accept: accept)
+                accepted = try file.read(piece, into: Array(destinations[done..<done + piece.count]))
             } catch {
                 note(\.reading, error)
                 break
             }
+            if accepted > 0 { accept(accepted) }
             let readBytes = (piece.lowerBound..<piece.lowerBound + accepted).reduce(0) {
                 $0 + identity.byteCount(ofBlock: $1)
             }

@@ -40,13 +40,9 @@ final class SegmentFile {
     func has(_ block: Int) -> Bool { header.table[block - header.identity.blocks.lowerBound] != 0 }
 
     /// Reads neighbouring blocks, by one call.
-    /// - Parameters:
-    ///   - destinations: room for each block.
-    ///   - accept: called for each block in order whose bytes are what was written.
-    /// - Returns: how many blocks were accepted; the one after the last is missing or damaged.
-    func read(
-        _ blocks: Range<Int>, into destinations: [UnsafeMutableRawPointer], accept: () -> Void
-    ) throws(DiskError) -> Int {
+    /// - Parameter destinations: room for each block.
+    /// - Returns: how many of them, from the first on, are what was written; the next is missing or damaged.
+    func read(_ blocks: Range<Int>, into destinations: [UnsafeMutableRawPointer]) throws(DiskError) -> Int {
         let identity = header.identity
         // The last block of an object is read with the rest of its page, which is not there: for direct transfers.
         let alignment = DiskCalls.directAlignment
@@ -64,7 +60,6 @@ final class SegmentFile {
             // SAFETY: the bytes were just read into memory that belongs to this call.
             let bytes = UnsafeRawBufferPointer(start: vector.iov_base, count: byteCount)
             guard end <= done, mark != 0, SegmentHeader.mark(bytes) == mark else { return position }
-            accept()
         }
         return vectors.count
     }

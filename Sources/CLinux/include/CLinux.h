@@ -63,8 +63,8 @@ int pail_open_path(const char *path);
 int pail_pipe(int ends[2]);
 int pail_accept(int listener);
 
-/// Whether the processor has an instruction for CRC-32C, which `pail_crc32c` needs.
-int pail_has_crc32c(void);
+/// Whether the processor has an instruction for CRC-32C. To be called once, before the first `pail_crc32c`, which needs it.
+int pail_prepare_crc32c(void);
 /// Goes on with a CRC-32C over `count` bytes; `state` is the inverted value (0xffffffff at the start).
 uint32_t pail_crc32c(uint32_t state, const void *bytes, int64_t count);
 
