@@ -21,7 +21,8 @@ struct CRC32CTests {
         var dice = Dice(seed: seed)
         // Long ones are summed in stretches side by side.
         let countMax = seed % 2 == 0 ? 200 : 20_000
-        let bytes = (0..<Int.random(in: 0...countMax, using: &dice)).map { _ in UInt8.random(in: 0...255, using: &dice) }
+        let bytes = (0..<Int.random(in: 0...countMax, using: &dice)).map { _ in UInt8.random(in: 0...255, using: &dice)
+        }
         var wanted: UInt32 = 0xffff_ffff
         for byte in bytes {
             wanted ^= UInt32(byte)
