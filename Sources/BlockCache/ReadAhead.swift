@@ -25,15 +25,19 @@ struct ReadAhead {
         var proofCount = 3
         /// The window as a multiple of what was read in a row: from the start of the object, or once
         /// `earnestBytes` were read in a row; and before that. It bounds the waste of a stream that ends early.
-        var eagerGrowth = 16
-        var cautiousGrowth = 4
-        var earnestBytes = 4 << 20
-        /// The shortest window and range worth a request, in bytes.
+        var eagerGrowth = 4
+        var cautiousGrowth = 2
+        var earnestBytes = 8 << 20
+        /// The shortest window and range worth a request, in bytes; and the window that a stream from the start of the
+        /// object begins with.
         var windowBytesMin = 256 << 10
+        var eagerWindowBytesMin = 2 << 20
         var requestBytesMin = 512 << 10
         /// How many runs that ended are remembered, and how many of them tell how long the next will be.
         var endedRunCountMax = 3
-        var endedRunCountMin = 2
+        var endedRunCountMin = 1
+        /// How many reads of a run may arrive after the first of another.
+        var lateReadCountMax = 2
         /// How many ranges a window is cut in, so that they arrive side by side.
         var parallelCount = 32
         /// How far a read may be from where its stream stands, as a multiple of its length, and at most in bytes: the
@@ -80,8 +84,9 @@ struct ReadAhead {
         var aheadEnd: Int
         /// The number of the last read that belonged to it.
         var lastRead: Int
-        /// Whether its run has counted as ended; if it goes on, it had not.
-        var isEnded = false
+        /// Set when its run has counted as ended: its reads since then. A few may still arrive, out of order; if it goes on,
+        /// it had not ended.
+        var lateReadCount: Int?
     }
 
     private struct Stride {
@@ -117,7 +122,9 @@ struct ReadAhead {
         if readCount % (parameters.idleReadCount / 2) == 0 { dropIdleHeads(&advice) }
         let isStride = followStride(range)
         let position = follow(range, &advice)
-        if isProven(heads[position]) {
+        if heads[position].lateReadCount != nil {
+            return advice
+        } else if isProven(heads[position]) {
             let isGlance = isHit && heads[position].runCount == 1 && range.count < parameters.blockBytes
             if isGlance { return advice }
             advise(position, room, &advice)
@@ -151,10 +158,6 @@ struct ReadAhead {
     private mutating func follow(_ range: ByteRange, _ advice: inout Advice) -> Int {
         guard let position = nearestHead(range) else { return addHead(range, &advice) }
         heads[position].lastRead = readCount
-        if heads[position].isEnded {
-            heads[position].isEnded = false
-            endedRuns = []
-        }
         let gapBytes = range.lowerBound - heads[position].next
         if gapBytes > tolerance(range), gapBytes > heads[position].runBytes / 2 {
             // More is skipped than read: that was the end of a run, and what was fetched behind it was in vain.
@@ -162,11 +165,24 @@ struct ReadAhead {
             drop(position, &advice)
             heads[position] = head(at: range)
         } else if range.upperBound > heads[position].next {
+            let runBytes = heads[position].runBytes
             heads[position].next = range.upperBound
             heads[position].runBytes += range.count
             heads[position].runCount += 1
+            if let count = heads[position].lateReadCount { readLate(position, count + 1, runBytes) }
         }
         return position
+    }
+
+    /// Counts a read after the end of its run to the run, or takes the end back.
+    private mutating func readLate(_ position: Int, _ lateReadCount: Int, _ runBytesBefore: Int) {
+        if lateReadCount > parameters.lateReadCountMax {
+            heads[position].lateReadCount = nil
+            endedRuns = []
+        } else {
+            heads[position].lateReadCount = lateReadCount
+            if let index = endedRuns.lastIndex(of: runBytesBefore) { endedRuns[index] = heads[position].runBytes }
+        }
     }
 
     private func nearestHead(_ range: ByteRange) -> Int? {
@@ -207,8 +223,8 @@ struct ReadAhead {
 
     /// Notes that the reader has gone elsewhere.
     private mutating func end(_ position: Int) {
-        guard !heads[position].isEnded else { return }
-        heads[position].isEnded = true
+        guard heads[position].lateReadCount == nil else { return }
+        heads[position].lateReadCount = 0
         if endedRuns.count == parameters.endedRunCountMax { endedRuns.removeFirst() }
         endedRuns.append(heads[position].runBytes)
     }
@@ -216,9 +232,10 @@ struct ReadAhead {
     /// How much of a run is left to be read, if it ends like those before; nil when there is no telling.
     private func expectedBytes(_ head: Head) -> Int? {
         guard endedRuns.count >= parameters.endedRunCountMin, let longest = endedRuns.max(),
-            longest >= parameters.windowBytesMin, head.runBytes <= longest
+            longest >= parameters.windowBytesMin, head.runBytes <= longest + longest / 4
         else { return nil }
-        return longest - head.runBytes
+        // Runs of one reader are not equal to the byte: the kernel reads ahead, and chunks begin anywhere in a page.
+        return max(0, longest - head.runBytes)
     }
 
     private mutating func dropIdleHeads(_ advice: inout Advice) {
@@ -239,12 +256,15 @@ struct ReadAhead {
     /// Asks for as much as the window of the head has room for.
     private mutating func advise(_ position: Int, _ room: Room, _ advice: inout Advice) {
         let head = heads[position]
+        let isEager = head.isEager && endedRuns.isEmpty
         let growth =
-            head.isEager && endedRuns.isEmpty || head.runBytes >= parameters.earnestBytes
-            ? parameters.eagerGrowth : parameters.cautiousGrowth
+            isEager || head.runBytes >= parameters.earnestBytes ? parameters.eagerGrowth : parameters.cautiousGrowth
+        // Who begins with a few bytes looks at a header; it is seen soon whether the rest is wanted.
+        let isEagerFirst = isEager && head.runBytes >= parameters.eagerWindowBytesMin / 16
+        let windowBytesMin = isEagerFirst ? parameters.eagerWindowBytesMin : parameters.windowBytesMin
         let windowBytesMax = min(parameters.windowBytesMax, room.shareBytes)
         let expectedBytes = expectedBytes(head).map(roundUp) ?? .max
-        let windowBytes = min(max(head.runBytes * growth, parameters.windowBytesMin), windowBytesMax, expectedBytes)
+        let windowBytes = min(max(head.runBytes * growth, windowBytesMin), windowBytesMax, expectedBytes)
         guard windowBytes >= parameters.blockBytes else { return }
         // A small share is cut in a few pieces too, so that one can be refilled while another is read.
         let pieceBytesMin = min(parameters.requestBytesMin, windowBytesMax / 4)

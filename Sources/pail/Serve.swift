@@ -43,7 +43,7 @@ final class MountService: Sendable {
     static let diskDrainNanoseconds: UInt64 = 5_000_000_000
     /// The kernel's own read-ahead of the mount. Larger than the default 128 KiB, so that its reads come in pieces as large
     /// as a request may be; doc/design/reading.md has the measurement.
-    static let kernelReadAheadKibibytes = 1024
+    static let kernelReadAheadKibibytes = 512
 
     let plan: MountPlan
     let store: S3Store

@@ -135,7 +135,8 @@ struct RequestPatternTests {
     }
 
     @Test func severalStreamsOnOneHandleKeepTheirWindows() async throws {
-        let fixture = Fixture(blockBytes: 128 * Self.kib)
+        // What was read stays: a stream may reach into the beginning of the next.
+        let fixture = Fixture(blockBytes: 128 * Self.kib) { $0.spentShare = 1 }
         let byteCount = 64 * Self.mib
         let stream = ReadStream(version: fixture.write(byteCount))
         let starts = [0, 16, 32, 48].map { $0 * Self.mib }
