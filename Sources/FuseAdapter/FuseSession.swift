@@ -80,6 +80,7 @@ public final class FuseSession: @unchecked Sendable {
             session = nil
             throw FuseError(description: "the kernel refused the mount: \(String(cString: strerror(code)))")
         }
+        ParallelLookups.allow(session)
         let session = SessionPointer(address: self.session)
         fileSystem.onInvalidation { [notifications] changes in
             notifications.add {

