@@ -12,6 +12,7 @@ let strict: [SwiftSetting] = [
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
 let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
 
 func layer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -30,6 +31,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/LebJe/TOMLKit", exact: "0.6.0"),
     ],
     targets: [
         .systemLibrary(name: "CFuse", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
@@ -53,7 +55,7 @@ let package = Package(
         layer("Control", ["Base", "CLinux"]),
         layer(
             "Commands",
-            [logging, "Base", "ObjectModel", "S3Protocol", "Credentials", "ObjectStore", "Mounts", "Control"]),
+            [logging, toml, "Base", "ObjectModel", "S3Protocol", "Credentials", "ObjectStore", "Mounts", "Control"]),
         .executableTarget(
             name: "pail",
             dependencies: [
@@ -78,6 +80,7 @@ let package = Package(
         tests(of: "BlockCache", ["Base", "ObjectModel", "ObjectStore", "MemoryStore"]),
         tests(of: "Staging", ["Base", "ObjectModel", "ObjectStore", "MemoryStore", logging]),
         tests(of: "FileSystem", ["Base", "ObjectModel", "ObjectStore", "MemoryStore", "BlockCache", "Staging"]),
+        tests(of: "FuseAdapter", ["Base"]),
         tests(of: "Mounts", ["Base", "CLinux"]),
         tests(of: "Control", ["Base", "FileSystem"]),
         tests(

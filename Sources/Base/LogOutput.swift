@@ -1,6 +1,7 @@
 // The process's log: a backend for swift-log whose destination and level can change while it runs.
 
 public import Logging
+internal import Synchronization
 
 /// Receives the records of every `Logger` of the process. Thread-safe.
 ///
@@ -15,12 +16,14 @@ public final class LogOutput: Sendable {
         var repeats: LogRepeats
     }
 
+    private let debugging = Atomic<Bool>(false)
     // Nothing is written while this is held.
     private let state: Lock<State>
     private let time: any TimeSource
 
     init(sink: LogSink, level: Logger.Level, time: any TimeSource = SystemTime()) {
         state = Lock(State(sink: sink, level: level, repeats: LogRepeats()))
+        debugging.store(level <= .debug, ordering: .relaxed)
         self.time = time
     }
 
@@ -32,7 +35,19 @@ public final class LogOutput: Sendable {
     /// Records below it are dropped. Takes effect at once, for every logger.
     public var level: Logger.Level {
         get { state.withLock { $0.level } }
-        set { state.withLock { $0.level = newValue } }
+        set {
+            state.withLock { $0.level = newValue }
+            debugging.store(newValue <= .debug, ordering: .relaxed)
+        }
+    }
+
+    /// Whether debug records are written. As cheap as reading a number, for hot paths.
+    public var isDebugging: Bool { debugging.load(ordering: .relaxed) }
+
+    /// Opens the file again under the same descriptor, after somebody moved it away (logrotate).
+    /// - Returns: false with `errno` when it cannot be; then the old one stays.
+    public func reopen(_ path: String) -> Bool {
+        state.withLock { $0.sink }.reopen(path)
     }
 
     /// Sends all further records elsewhere.

@@ -45,6 +45,16 @@ public struct LogSink: Sendable {
         return nil
     }
 
+    /// Puts a newly opened file in the place of the one written to: no record is lost or goes elsewhere meanwhile.
+    func reopen(_ path: String) -> Bool {
+        guard form == .lines, descriptor > 2 else { return false }
+        let fresh = path.withCString { pail_open_log($0) }
+        guard fresh >= 0 else { return false }
+        defer { close(fresh) }
+        guard dup2(fresh, descriptor) >= 0 else { return false }
+        return fcntl(descriptor, F_SETFD, FD_CLOEXEC) >= 0
+    }
+
     /// Writes one record. `body` is a single line.
     func write(_ body: String, level: Logger.Level, now: Timestamp) {
         let record: String

@@ -1,12 +1,17 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <malloc.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -85,6 +90,7 @@ int pail_watch_signals(void) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
+    sigaction(SIGUSR2, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     return signal_pipe[0];
 }
@@ -102,6 +108,12 @@ int pail_terminal_columns(int fd) {
     struct winsize size;
     if (!isatty(fd)) return 0;
     return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+int pail_terminal_rows(int fd) {
+    struct winsize size;
+    if (!isatty(fd)) return 0;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 ? size.ws_row : 24;
 }
 
 int pail_open_process(int pid) {
@@ -193,12 +205,122 @@ int pail_mount(const char *source, const char *target, const char *type, unsigne
     return mount(source, target, type, flags, data);
 }
 
+static int write_text(const char *path, const char *text) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    ssize_t written = write(fd, text, strlen(text));
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return written == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+static int enter_namespace(void) {
+    uid_t user = geteuid();
+    gid_t group = getegid();
+    if (unshare(CLONE_NEWNS) != 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return -1;
+        char map[64];
+        snprintf(map, sizeof map, "%u %u 1", user, user);
+        if (write_text("/proc/self/uid_map", map) != 0) return -1;
+        // user_namespaces(7): without that a group could be dropped, and with it what it forbids.
+        if (write_text("/proc/self/setgroups", "deny") != 0 && errno != ENOENT) return -1;
+        snprintf(map, sizeof map, "%u %u 1", group, group);
+        if (write_text("/proc/self/gid_map", map) != 0) return -1;
+    }
+    // What is mounted outside later still shows; what is mounted here does not get out.
+    return mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
+}
+
+int pail_enter_private_namespace(void) {
+    // A half-made namespace cannot be left again: the child shows whether all of it is allowed.
+    pid_t child = fork();
+    if (child < 0) return -1;
+    if (child == 0) {
+        int code = enter_namespace() == 0 ? 0 : errno;
+        // Distributions that restrict user namespaces let one be made, and then give it no rights.
+        if (code == 0 && mount("none", "/", "tmpfs", 0, NULL) != 0 && errno == EPERM) code = EPERM;
+        _exit(code < 255 ? code : EPERM);
+    }
+    int status;
+    while (waitpid(child, &status, 0) < 0) {
+        if (errno != EINTR) return -1;
+    }
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        errno = WIFEXITED(status) ? WEXITSTATUS(status) : EPERM;
+        return -1;
+    }
+    return enter_namespace();
+}
+
+int pail_share_mount_right(int is_shared) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &header, data) != 0) return -1;
+    unsigned *inheritable = &data[CAP_TO_INDEX(CAP_SYS_ADMIN)].inheritable;
+    if (is_shared) *inheritable |= CAP_TO_MASK(CAP_SYS_ADMIN);
+    else *inheritable &= ~CAP_TO_MASK(CAP_SYS_ADMIN);
+    // Without being inheritable a capability is not ambient either (capabilities(7)).
+    if (syscall(SYS_capset, &header, data) != 0) return -1;
+    if (!is_shared) return 0;
+    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_ADMIN, 0, 0);
+}
+
+int pail_spawn_default_signals(void *attributes) {
+    sigset_t all, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    short flags;
+    int code = posix_spawnattr_getflags(attributes, &flags);
+    if (code == 0) code = posix_spawnattr_setsigdefault(attributes, &all);
+    if (code == 0) code = posix_spawnattr_setsigmask(attributes, &none);
+    if (code != 0) return code;
+    return posix_spawnattr_setflags(attributes, (short)(flags | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK));
+}
+
+int pail_is_foreground(int fd) {
+    return tcgetpgrp(fd) == getpgrp();
+}
+
 int pail_open_path(const char *path) {
     return open(path, O_PATH | O_CLOEXEC);
 }
 
 int pail_pipe(int ends[2]) {
     return pipe2(ends, O_CLOEXEC);
+}
+
+int pail_listen_tcp(const char *host, uint16_t port, uint16_t *actual) {
+    struct sockaddr_storage address = {0};
+    struct sockaddr_in *four = (struct sockaddr_in *)&address;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)&address;
+    socklen_t size;
+    if (inet_pton(AF_INET, host, &four->sin_addr) == 1) {
+        four->sin_family = AF_INET;
+        four->sin_port = htons(port);
+        size = sizeof *four;
+    } else if (inet_pton(AF_INET6, host, &six->sin6_addr) == 1) {
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons(port);
+        size = sizeof *six;
+    } else {
+        errno = EADDRNOTAVAIL;
+        return -1;
+    }
+    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    int yes = 1;
+    // A daemon that is started again right away gets its port back.
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (bind(fd, (struct sockaddr *)&address, size) == 0 && listen(fd, 16) == 0 &&
+        getsockname(fd, (struct sockaddr *)&address, &size) == 0) {
+        *actual = ntohs(address.ss_family == AF_INET ? four->sin_port : six->sin6_port);
+        return fd;
+    }
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return -1;
 }
 
 int pail_accept(int listener) {

@@ -32,7 +32,8 @@ public enum HolderListing {
         }
         if holders.unreadableProcessCount > 0 {
             let processes = Message.count(holders.unreadableProcessCount, "process", plural: "processes")
-            lines.append("  (\(processes) could not be looked into\(geteuid() == 0 ? "" : "; root can"))")
+            let whose = geteuid() == 0 ? "" : " of other users"
+            lines.append("  (\(processes)\(whose) could not be looked into\(geteuid() == 0 ? "" : "; root can"))")
         }
         if !holders.isComplete { lines.append("  (the search was not finished)") }
         if lines.isEmpty { lines.append("  nobody that can be seen from here; maybe a process of another container") }

@@ -27,6 +27,8 @@ public struct KernelMountOptions: Sendable, Equatable, Codable {
     mutating func take(_ name: String, value: String?) -> Bool {
         // Notes for other programs: systemd's, mount's own, and comments. Read by them, not by the file system.
         if name.hasPrefix("x-") || name.hasPrefix("X-") || name == "comment" { return true }
+        // Who mounted, and who may unmount: mount(8) writes them down, and hands them on.
+        if value != nil, ["user", "uhelper", "helper"].contains(name) { return true }
         guard value == nil else { return false }
         switch name {
         case "suid": isSetuidAllowed = true

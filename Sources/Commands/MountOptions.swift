@@ -57,6 +57,7 @@ public struct MountOptions: Sendable, Equatable {
     public internal(set) var kmsKeyID: String?
     public internal(set) var acl: String?
     public internal(set) var isRequesterPays = false
+    public internal(set) var metrics: ListenAddress?
     public internal(set) var logLevel: Logger.Level?
     public internal(set) var logFilePath: String?
     public internal(set) var isForeground = false
@@ -107,7 +108,8 @@ public struct MountOptions: Sendable, Equatable {
         case .requesterPays: isRequesterPays = true
         case .offline: isOffline = true
         case .noSiblingPrefetch: prefetchesSiblings = false
-        case .customerKeyFile, .metrics:
+        case .metrics: metrics = try ListenAddress.parse(value.text, origin: value.origin)
+        case .customerKeyFile:
             throw UsageError("\(value.origin) is not in this version of pail; leave it out")
         case .logLevel: logLevel = try value.level()
         case .logFile: logFilePath = try value.nonempty()
@@ -127,7 +129,8 @@ public struct MountOptions: Sendable, Equatable {
             } else if name == "remount" {
                 throw UsageError("-o remount is not possible: unmount, and mount with the new options")
             } else if !kernel.take(name, value: value) {
-                throw UsageError("unknown mount option '\(item)' after -o; `pail help mount` lists them")
+                let hint = NearestName.hint(name, among: MountOptionName.allCases.map(\.rawValue))
+                throw UsageError("unknown mount option '\(item)' after -o\(hint); `pail help mount` lists them")
             }
         }
     }

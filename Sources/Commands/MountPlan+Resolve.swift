@@ -79,6 +79,7 @@ extension MountPlan {
             acl: options.acl,
             isRequesterPays: options.isRequesterPays,
             isForeground: options.isForeground,
+            metrics: options.metrics,
             logLevel: options.logLevel ?? .info,
             logFilePath: options.logFilePath.map(environment.absolute))
     }

@@ -62,6 +62,12 @@ public struct MountPlan: Sendable, Equatable, Codable {
     public var isRequesterPays: Bool
 
     public var isForeground: Bool
+    /// The daemon unmounts when this process ends; nil: it lives for itself.
+    public var parentPID: Int32?
+    /// The mountpoint was made for this mount, and is removed after it.
+    public var isMountpointTemporary = false
+    /// Where Prometheus finds the figures; nil: nowhere.
+    public var metrics: ListenAddress?
     public var logLevel: Logger.Level
     /// Nil: the journal or syslog, else `defaultLogPath`; standard error when in the foreground.
     public var logFilePath: String?

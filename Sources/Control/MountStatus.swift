@@ -40,6 +40,14 @@ public struct MountStatus: Sendable, Codable, Equatable {
     public var cache: Cache
     /// Nil from daemons that do not tell.
     public var prefetch: Prefetch?
+    /// How long the file has waited that waits longest for its upload; nil when nothing does.
+    public var oldestDirtySeconds: Int?
+    /// File operations by kind: `read`, `lookup`, …; nil from daemons that do not tell.
+    public var operations: [String: Operation]?
+    /// File operations under way, the longest waiting first; at most `waitingMax`.
+    public var waiting: [Waiting]?
+    /// The processes that asked most since the mount began; at most `processesMax`.
+    public var processes: [Process]?
     /// By operation: `GetObject`, `PutObject`, `ListObjectsV2`, …
     public var requests: [String: Requests]
     /// The last errors as sentences, the newest first.
@@ -47,6 +55,60 @@ public struct MountStatus: Sendable, Codable, Equatable {
 
     /// More uploads than this are not listed.
     public static let uploadsMax = 1_000
+
+    public static let waitingMax = 20
+    public static let processesMax = 20
+
+    /// File operations of one kind since the mount began.
+    public struct Operation: Sendable, Codable, Equatable {
+        public var count: Int
+        public var errors: Int
+        /// Half, and 99 of 100, took no longer (a power of two of 16 µs); nil when none was made.
+        public var p50Seconds: Double?
+        public var p99Seconds: Double?
+
+        public init(count: Int, errors: Int, p50Seconds: Double?, p99Seconds: Double?) {
+            self.count = count
+            self.errors = errors
+            self.p50Seconds = p50Seconds
+            self.p99Seconds = p99Seconds
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case count, errors
+            case p50Seconds = "p50_seconds"
+            case p99Seconds = "p99_seconds"
+        }
+    }
+
+    /// A file operation under way.
+    public struct Waiting: Sendable, Codable, Equatable {
+        public var operation: String
+        /// Relative to the mountpoint.
+        public var path: String
+        public var pid: Int32
+        public var seconds: Double
+
+        public init(operation: String, path: String, pid: Int32, seconds: Double) {
+            self.operation = operation
+            self.path = path
+            self.pid = pid
+            self.seconds = seconds
+        }
+    }
+
+    /// A process that uses the mount.
+    public struct Process: Sendable, Codable, Equatable {
+        public var pid: Int32
+        public var command: String
+        public var requests: Int
+
+        public init(pid: Int32, command: String, requests: Int) {
+            self.pid = pid
+            self.command = command
+            self.requests = requests
+        }
+    }
 
     public enum State: String, Sendable, Codable {
         case mounted
@@ -198,6 +260,11 @@ public struct MountStatus: Sendable, Codable, Equatable {
         public var hedgesWon: Int
         /// Given up for another because nothing, or far too little, came.
         public var stalled: Int
+        /// Those that were not the first of their call.
+        public var retries = 0
+        /// Half, and 99 of 100, took no longer (a power of two of 16 µs); nil when none ended.
+        public var p50Seconds: Double?
+        public var p99Seconds: Double?
 
         public init(
             count: Int = 0, errors: Int = 0, bytes: Int = 0, hedged: Int = 0, hedgesWon: Int = 0, stalled: Int = 0
@@ -211,7 +278,9 @@ public struct MountStatus: Sendable, Codable, Equatable {
         }
 
         enum CodingKeys: String, CodingKey {
-            case count, errors, bytes, hedged, stalled
+            case count, errors, bytes, hedged, stalled, retries
+            case p50Seconds = "p50_seconds"
+            case p99Seconds = "p99_seconds"
             case hedgesWon = "hedges_won"
         }
 
@@ -224,6 +293,9 @@ public struct MountStatus: Sendable, Codable, Equatable {
             hedged = try values.decodeIfPresent(Int.self, forKey: .hedged) ?? 0
             hedgesWon = try values.decodeIfPresent(Int.self, forKey: .hedgesWon) ?? 0
             stalled = try values.decodeIfPresent(Int.self, forKey: .stalled) ?? 0
+            retries = try values.decodeIfPresent(Int.self, forKey: .retries) ?? 0
+            p50Seconds = try values.decodeIfPresent(Double.self, forKey: .p50Seconds)
+            p99Seconds = try values.decodeIfPresent(Double.self, forKey: .p99Seconds)
         }
     }
 
@@ -257,6 +329,8 @@ public struct MountStatus: Sendable, Codable, Equatable {
 
     enum CodingKeys: String, CodingKey {
         case version, pid, mountpoint, source, endpoint, region, state, uploads, leftovers, cache, prefetch, requests
+        case operations, waiting, processes
+        case oldestDirtySeconds = "oldest_dirty_seconds"
         case startedAt = "started_at"
         case uptimeSeconds = "uptime_seconds"
         case unreachableSeconds = "unreachable_seconds"

@@ -38,12 +38,17 @@ public final class FuseSession: @unchecked Sendable {
     let options: FuseMountOptions
     let log: Logger
     let parked: ParkedReplies
+    let traffic: FuseTraffic
     /// SAFETY: set once in `mount`, before any other thread knows this object; libfuse's session functions that are
     /// called here are thread-safe.
     private var session: OpaquePointer!
     private let notifications: NotificationThread
 
-    public init(fileSystem: FileSystem, options: FuseMountOptions, time: any TimeSource, log: Logger) {
+    /// - Parameter traffic: told of each request and answer.
+    public init(
+        fileSystem: FileSystem, options: FuseMountOptions, traffic: FuseTraffic, time: any TimeSource, log: Logger
+    ) {
+        self.traffic = traffic
         self.fileSystem = fileSystem
         self.options = options
         self.log = log
@@ -80,12 +85,47 @@ public final class FuseSession: @unchecked Sendable {
             session = nil
             throw FuseError(description: "the kernel refused the mount: \(String(cString: strerror(code)))")
         }
-        ParallelLookups.allow(session)
+        try watchTraffic()
         let session = SessionPointer(address: self.session)
         fileSystem.onInvalidation { [notifications] changes in
             notifications.add {
                 for change in changes { session.tell(change) }
             }
+        }
+    }
+
+    /// Puts `traffic` between libfuse and the device. What goes through is the same as without, but for the answer to INIT.
+    /// The hook is libfuse's for sessions without a device of their own; nothing is spliced: requests are read into memory, and
+    /// replies written from it.
+    private func watchTraffic() throws(FuseError) {
+        // SAFETY of both: `data` is the session's userdata, an unretained FuseSession that outlives its requests; buffers
+        // and vectors are libfuse's for the call. errno is that of the last call, as libfuse expects it.
+        var io = fuse_custom_io()
+        io.read = { descriptor, buffer, count, data in
+            let got = Glibc.read(descriptor, buffer, count)
+            if got > 0 {
+                let session = Unmanaged<FuseSession>.fromOpaque(data!).takeUnretainedValue()
+                session.traffic.received(UnsafeRawBufferPointer(start: buffer, count: got))
+            }
+            return got
+        }
+        io.writev = { descriptor, vectors, count, data in
+            let session = Unmanaged<FuseSession>.fromOpaque(data!).takeUnretainedValue()
+            session.traffic.answered(
+                UnsafeRawBufferPointer(start: vectors![0].iov_base, count: vectors![0].iov_len))
+            ParallelLookups.completeFirstAnswer(vectors, count)
+            return Glibc.writev(descriptor, vectors, count)
+        }
+        guard fuse_session_custom_io(session, &io, fuse_session_fd(session)) == 0 else {
+            fuse_session_unmount(session)
+            fuse_session_destroy(session)
+            session = nil
+            throw FuseError(description: "libfuse refused to let its requests be counted")
+        }
+        traffic.trace { [fileSystem, log] operation, number, threadID, code, nanoseconds in
+            let outcome = code == 0 ? "ok" : String(cString: strerror(code))
+            let path = fileSystem.path(number)
+            log.debug("\(operation) '\(path)' by \(threadID): \(outcome) in \(nanoseconds / 1000) us")
         }
     }
 

@@ -3,9 +3,8 @@
 // The kernel sends the next lookup of a directory only when the last is answered, unless FUSE_PARALLEL_DIROPS was agreed on
 // at INIT. libfuse 3.14 (Debian 12) takes the wish (FUSE_CAP_PARALLEL_DIROPS) and does not put it in its answer; later
 // versions do. Sixteen threads that open files of one directory then wait for each other, a round trip each. So the answer
-// is completed on its way out, by the hook that libfuse has for sessions without a device of its own.
+// is completed on its way out, where `FuseSession` sees every answer.
 
-internal import CFuse
 internal import Glibc
 internal import Synchronization
 
@@ -16,19 +15,11 @@ enum ParallelLookups {
     private static let initReplyBytesMin = 24
 
     /// Whether the answer to INIT, which is the first of all, is still to come. One process serves one mount.
-    private static let awaitsInit = Atomic(false)
+    private static let awaitsInit = Atomic(true)
 
-    /// Makes a mounted session tell the kernel. To be called once, before requests are served.
-    static func allow(_ session: OpaquePointer) {
-        var calls = fuse_custom_io(
-            writev: { descriptor, vectors, count, _ in
-                if ParallelLookups.awaitsInit.load(ordering: .relaxed) { ParallelLookups.complete(vectors, count) }
-                return Glibc.writev(descriptor, vectors, count)
-            },
-            read: { descriptor, memory, count, _ in Glibc.read(descriptor, memory, count) },
-            // Nothing is spliced: requests are read into memory, and replies written from it.
-            splice_receive: nil, splice_send: nil)
-        awaitsInit.store(fuse_session_custom_io(session, &calls, fuse_session_fd(session)) == 0, ordering: .relaxed)
+    /// To be called with every answer before it is written.
+    static func completeFirstAnswer(_ vectors: UnsafeMutablePointer<iovec>?, _ count: Int32) {
+        if awaitsInit.load(ordering: .relaxed) { complete(vectors, count) }
     }
 
     /// Adds the flag to the answer to INIT. Older kernels, which do not know it, ignore it.

@@ -4,10 +4,11 @@ internal import Base
 internal import CLinux
 internal import Commands
 internal import Glibc
+internal import Logging
 
 /// The process that serves a mount, in the foreground or as a daemon.
 enum DaemonProcess {
-    /// Signals that ask to end: SIGTERM and SIGINT. Set by `prepare`.
+    /// Set by SIGTERM and SIGINT, and by the end of the process that the mount is for, once `prepare` was called.
     static let endRequested = OneShot<Void>()
 
     /// No core dump (it would hold keys and other people's data), a safe working directory, signals, and the log.
@@ -18,7 +19,24 @@ enum DaemonProcess {
         // A daemon must not keep another mount busy.
         if !plan.isForeground { chdir("/") }
         try openLog(plan)
-        watchSignals()
+        watchSignals(plan)
+        if let parent = plan.parentPID { watchParent(parent) }
+    }
+
+    /// Asks to end when the process that this mount is for has ended, by whatever means.
+    private static func watchParent(_ pid: Int32) {
+        let process = pail_open_process(pid)
+        // A number that is somebody else's by now is not our parent's.
+        guard process >= 0, getppid() == pid else {
+            endRequested.set(())
+            return
+        }
+        NamedThread.start("pail-parent") {
+            var watch = pollfd(fd: process, events: Int16(POLLIN), revents: 0)
+            while poll(&watch, 1, -1) < 0, errno == EINTR {}
+            close(process)
+            endRequested.set(())
+        }
     }
 
     private static func openLog(_ plan: MountPlan) throws(MountFailure) {
@@ -32,8 +50,12 @@ enum DaemonProcess {
             LogOutput.shared.redirect(to: LogSink.system() ?? file)
         }
         guard !plan.isForeground else { return }
-        // What is not ours to log (a trap's message, a library's warning) goes to the file.
-        let descriptor = Glibc.open(plan.logFilePath ?? plan.defaultLogPath, O_WRONLY | O_APPEND | O_CLOEXEC)
+        takeStandardError(plan.logFilePath ?? plan.defaultLogPath)
+    }
+
+    /// What is not ours to log (a trap's message, a library's warning) goes to the file.
+    private static func takeStandardError(_ path: String) {
+        let descriptor = Glibc.open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
         if descriptor >= 0 {
             dup2(descriptor, 2)
             close(descriptor)
@@ -55,9 +77,10 @@ enum DaemonProcess {
         return sink
     }
 
-    /// SIGHUP is caught and means nothing: a daemon outlives its terminal. A second SIGTERM or SIGINT ends at once; what is
-    /// staged stays staged.
-    private static func watchSignals() {
+    /// SIGHUP opens the log file again; without one it means nothing: a daemon outlives its terminal. SIGUSR2 makes the log
+    /// tell everything, and a second one as little as before. A second SIGTERM or SIGINT ends at once; what is staged
+    /// stays staged.
+    private static func watchSignals(_ plan: MountPlan) {
         let descriptor = pail_watch_signals()
         guard descriptor >= 0 else { return }
         NamedThread.start("pail-signals") {
@@ -66,9 +89,32 @@ enum DaemonProcess {
                 let count = read(descriptor, &number, 1)
                 if count < 0, errno == EINTR { continue }
                 guard count == 1 else { return }
-                guard Int32(number) != SIGHUP else { continue }
-                if !endRequested.set(()) { _exit(128 + Int32(number)) }
+                switch Int32(number) {
+                case SIGHUP: reopenLog(plan)
+                case SIGUSR2: toggleDebugging(plan)
+                default: if !endRequested.set(()) { _exit(128 + Int32(number)) }
+                }
             }
         }
+    }
+
+    private static func reopenLog(_ plan: MountPlan) {
+        guard let path = plan.logFilePath ?? (plan.isForeground ? nil : plan.defaultLogPath) else { return }
+        let isReopened = LogOutput.shared.reopen(path)
+        let code = errno
+        if !plan.isForeground { takeStandardError(path) }
+        // A journal is no file, and needs no reopening.
+        if isReopened {
+            Logger(label: "log").notice("opened again")
+        } else if plan.logFilePath != nil {
+            Logger(label: "log").error("\(path) cannot be opened again: \(String(cString: strerror(code)))")
+        }
+    }
+
+    private static func toggleDebugging(_ plan: MountPlan) {
+        let isOn = LogOutput.shared.isDebugging
+        let level: Logger.Level = isOn ? max(plan.logLevel, .info) : .debug
+        LogOutput.shared.level = level
+        Logger(label: "log").notice("level \(level) by SIGUSR2")
     }
 }

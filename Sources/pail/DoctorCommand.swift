@@ -15,17 +15,15 @@ struct DoctorCommand: AsyncParsableCommand {
             1 when something fails. Objects made for it are called PREFIX/.pail-doctor-... and are removed.
             """)
 
-    @Argument(help: "The bucket and, if wanted, the prefix.")
+    @Argument(help: "The bucket and, if wanted, the prefix; or the NAME of a mount in a config file.")
     var source: String
     @OptionGroup(title: "Server") var server: ServerArguments
     @Option(help: ArgumentHelp("Where a mount would keep data not yet in S3.", valueName: "dir"))
     var stateDir: String?
 
     mutating func run() async throws {
-        var options = MountOptions()
-        for (name, value) in server.given { try options.set(name, value) }
-        if let stateDir { try options.set(.stateDirectory, stateDir) }
-        let plan = try PlanInput.plan(options, source: source)
+        let given = server.given + (stateDir.map { [(.stateDirectory, $0)] } ?? [])
+        let plan = try PlanInput.plan(MountRequest(source: source, given: given)).plan
         let hasFailed = Lock(false)
         let report: @Sendable (DoctorFinding) -> Void = { finding in
             print(finding.line)

@@ -136,6 +136,11 @@ struct ProcessArguments: ParsableArguments {
             "Where to log. [journal or syslog, else a file in the state directory; stderr in the foreground]",
             valueName: "file"))
     var logFile: String?
+    @Option(
+        help: ArgumentHelp(
+            "Serve figures for Prometheus at /metrics, and /healthz, there; PORT alone listens on 127.0.0.1. [off]",
+            valueName: "address:port"))
+    var metrics: String?
     @Flag(name: [.customShort("f"), .long], help: "Serve in this process, until unmounted or interrupted.")
     var foreground = false
     @Option(
@@ -147,7 +152,6 @@ struct ProcessArguments: ParsableArguments {
 
     // Of later versions: refused with a line that says so.
     @Option(help: .hidden) var sseCKeyFile: String?
-    @Option(help: .hidden) var metrics: String?
 
     var given: [(MountOptionName, String?)] {
         values([

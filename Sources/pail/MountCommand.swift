@@ -10,16 +10,17 @@ struct MountCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mount",
         abstract: "Mounts a bucket, or a part of it, as a directory.",
-        usage: "pail mount [options] s3://BUCKET[/PREFIX] MOUNTPOINT",
+        usage: "pail mount [options] s3://BUCKET[/PREFIX] MOUNTPOINT, or: pail mount [options] NAME",
         discussion: """
+            NAME is a mount that ~/.config/pail/config.toml or /etc/pail/config.toml describes as [mounts.NAME].
             Returns once the mount answers, and leaves a daemon behind. BYTES take K, M, G or T (binary).
             Defaults are in brackets.
             """)
 
-    @Argument(help: "The bucket and, if wanted, the prefix: s3://BUCKET[/PREFIX] or BUCKET[/PREFIX].")
+    @Argument(help: "The bucket and, if wanted, the prefix: s3://BUCKET[/PREFIX] or BUCKET[/PREFIX]; or a NAME.")
     var source: String
-    @Argument(help: "An empty directory.")
-    var mountpoint: String
+    @Argument(help: "An empty directory. [of a NAME: what its config file says]")
+    var mountpoint: String?
 
     @OptionGroup(title: "Server") var server: ServerArguments
     @OptionGroup(title: "Files") var files: FileArguments
@@ -28,18 +29,15 @@ struct MountCommand: AsyncParsableCommand {
 
     mutating func run() async throws {
         let start = SystemTime().monotonicNanoseconds
-        var options = MountOptions()
-        // The lists first: what is said singly overrides.
-        for list in process.list { try options.set(list: list) }
-        for (name, value) in server.given + files.given + writing.given + process.given {
-            try options.set(name, value)
+        let request = MountRequest(
+            source: source, mountpoint: mountpoint, lists: process.list,
+            given: server.given + files.given + writing.given + process.given)
+        var (plan, wanted) = try PlanInput.plan(request)
+        guard let wanted else {
+            throw UsageError("no mountpoint for '\(source)': pail mount \(source) MOUNTPOINT")
         }
-        var plan = try PlanInput.plan(options, source: source)
         do throws(MountFailure) {
-            plan.mountpoint = try await checkedMountpoint(plan)
-            try StateDirectory.prepare(plan.stateDirectory)
-            try await Predecessor.wait(for: plan)
-            try Self.checkReadable(plan.caBundlePath)
+            try await MountStart.prepare(&plan, mountpoint: wanted)
             if plan.isForeground {
                 try DaemonProcess.prepare(plan)
                 let status = await serve(plan: plan, ready: .foreground(plan))
@@ -51,14 +49,24 @@ struct MountCommand: AsyncParsableCommand {
             throw CommandFailure(lines: [error.line(cannotMount: plan.location)], status: .failed)
         }
     }
+}
 
-    private func checkedMountpoint(_ plan: MountPlan) async throws(MountFailure) -> String {
-        let point = MountPoint(allowsEntries: plan.isNonemptyAllowed, allowsOthers: plan.isOtherAllowed)
+/// What is checked before a daemon is started.
+enum MountStart {
+    /// Checks mountpoint, state directory and files, and fills in the mountpoint.
+    static func prepare(
+        _ plan: inout MountPlan, mountpoint: String, environment: FuseEnvironment = FuseEnvironment()
+    ) async throws(MountFailure) {
+        let point = MountPoint(
+            environment: environment, allowsEntries: plan.isNonemptyAllowed, allowsOthers: plan.isOtherAllowed)
         do throws(MountPointProblem) {
-            return try await point.prepare(mountpoint).string
+            plan.mountpoint = try await point.prepare(mountpoint).string
         } catch {
             throw MountFailure(error)
         }
+        try StateDirectory.prepare(plan.stateDirectory)
+        try await Predecessor.wait(for: plan)
+        try checkReadable(plan.caBundlePath)
     }
 
     private static func checkReadable(_ caBundlePath: String?) throws(MountFailure) {

@@ -5,6 +5,7 @@ internal import BlockCache
 internal import Commands
 internal import Control
 internal import FileSystem
+internal import FuseAdapter
 internal import Glibc
 internal import ObjectStore
 internal import S3Protocol
@@ -25,7 +26,19 @@ final class MountControl: ControlDelegate {
         startedNanoseconds = time.monotonicNanoseconds
     }
 
-    func status() async -> MountStatus {
+    func status() async -> MountStatus { snapshot() }
+
+    /// The figures for Prometheus. Any thread.
+    func metrics() -> MountMetrics {
+        MountMetrics(
+            status: snapshot(), requestLatencies: mount.requestLatencies.histograms,
+            operationLatencies: Dictionary(
+                mount.traffic.figures.map { ($0.operation, $0.latency) }, uniquingKeysWith: { first, _ in first }),
+            residentBytes: ProcessFacts.residentBytes())
+    }
+
+    /// The state now. Any thread; asks nobody.
+    private func snapshot() -> MountStatus {
         let now = time.monotonicNanoseconds
         let pending = mount.fileSystem.pendingUploads
         var status = MountStatus(
@@ -48,6 +61,9 @@ final class MountControl: ControlDelegate {
         status.leftovers = mount.leftovers.map {
             MountStatus.Leftover(source: $0.bucketIdentity, mountpoint: $0.directory, files: $0.fileCount, bytes: 0)
         }
+        status.oldestDirtySeconds = pending.compactMap(\.progress.pendingSince).min().map {
+            Int((now &- min(now, $0)) / 1_000_000_000)
+        }
         let cache = mount.cache.statistics
         status.cache = MountStatus.Cache(
             memoryBytes: mount.pool.leasedBytes, memoryLimit: mount.pool.bufferCountMax * mount.pool.bufferBytes,
@@ -55,12 +71,18 @@ final class MountControl: ControlDelegate {
         let prefetch = mount.fileSystem.prefetchStatistics
         status.prefetch = MountStatus.Prefetch(
             files: prefetch.prefetched, used: prefetch.used, wasted: prefetch.wasted)
+        let latencies = mount.requestLatencies.histograms
         for (operation, counter) in mount.store.counters.operations {
-            status.requests[operation.rawValue] = MountStatus.Requests(
+            var figures = MountStatus.Requests(
                 count: counter.requestCount, errors: counter.failureCount,
                 bytes: counter.bodyBytesSent + counter.bodyBytesReceived, hedged: counter.hedgeCount,
                 hedgesWon: counter.hedgeWonCount, stalled: counter.stallCount)
+            figures.retries = counter.retryCount
+            figures.p50Seconds = latencies[operation.rawValue]?.seconds(0.5)
+            figures.p99Seconds = latencies[operation.rawValue]?.seconds(0.99)
+            status.requests[operation.rawValue] = figures
         }
+        addTraffic(to: &status)
         status.lastErrors = mount.errors.newest
         return status
     }
@@ -119,6 +141,24 @@ final class MountControl: ControlDelegate {
         }
     }
 
+    private func addTraffic(to status: inout MountStatus) {
+        status.operations = Dictionary(
+            mount.traffic.figures.map { figures in
+                (
+                    figures.operation,
+                    MountStatus.Operation(
+                        count: Int(figures.latency.count), errors: Int(figures.errorCount),
+                        p50Seconds: figures.latency.seconds(0.5), p99Seconds: figures.latency.seconds(0.99))
+                )
+            }, uniquingKeysWith: { first, _ in first })
+        status.waiting = mount.traffic.waiting().prefix(MountStatus.waitingMax).map { waiting in
+            MountStatus.Waiting(
+                operation: waiting.operation, path: Self.relative(mount.fileSystem.path(waiting.number)),
+                pid: waiting.threadID, seconds: Double(waiting.nanoseconds) / 1e9)
+        }
+        status.processes = ProcessFacts.processes(mount.traffic.callerCounts(), countMax: MountStatus.processesMax)
+    }
+
     private func upload(_ pending: PendingUpload, now: UInt64) -> MountStatus.Upload {
         let waited = pending.progress.pendingSince.map { now > $0 ? (now - $0) / 1_000_000_000 : 0 } ?? 0
         return MountStatus.Upload(
@@ -139,4 +179,9 @@ final class MountControl: ControlDelegate {
     private static func relative(_ path: String) -> String {
         path.hasPrefix("/") ? String(path.dropFirst()) : path
     }
+}
+
+extension LatencyTable.Histogram {
+    /// As a status tells it.
+    fileprivate func seconds(_ share: Double) -> Double? { quantileNanoseconds(share).map { Double($0) / 1e9 } }
 }

@@ -7,10 +7,10 @@ internal import Control
 internal import Glibc
 internal import Mounts
 
-/// Unmounts one mountpoint and says on standard error what happens. Used once.
-struct MountDeparture {
+/// Unmounts one mountpoint and says on standard error what happens. Used once, by one task.
+final class MountDeparture {
     /// How long a busy mount is tried when the user names no time.
-    private static let busyNanosecondsDefault: UInt64 = 60_000_000_000
+    static let busyNanosecondsDefault: UInt64 = 60_000_000_000
     /// A daemon that has nothing left to upload is gone in no time.
     private static let exitNanosecondsDefault: UInt64 = 30_000_000_000
 
@@ -18,14 +18,28 @@ struct MountDeparture {
     let given: String
     let mountpoint: ByteString
     let timeoutNanoseconds: UInt64?
+    /// How long a busy mount is tried when `timeoutNanoseconds` says nothing.
+    let busyNanoseconds: UInt64
     let whenBusy: UnmountRequest.WhenBusy
+    /// Whether uploads are waited for before the first try to unmount, and not after it only.
+    let drainsFirst: Bool
+    /// What came of it, for programs.
+    private(set) var report: DepartureReport
+    /// Whether nobody wants to wait any more; asked now and then.
+    let isInterrupted: @Sendable () -> Bool
 
     private let time = SystemTime()
     private let startNanoseconds: UInt64
 
     init(
-        given: String, mountpoint: ByteString, timeoutNanoseconds: UInt64?, whenBusy: UnmountRequest.WhenBusy
+        given: String, mountpoint: ByteString, timeoutNanoseconds: UInt64?,
+        busyNanoseconds: UInt64 = MountDeparture.busyNanosecondsDefault, whenBusy: UnmountRequest.WhenBusy,
+        drainsFirst: Bool = true, isInterrupted: @escaping @Sendable () -> Bool = { false }
     ) {
+        self.busyNanoseconds = busyNanoseconds
+        self.isInterrupted = isInterrupted
+        self.drainsFirst = drainsFirst
+        report = DepartureReport(mountpoint: "\(mountpoint)")
         self.given = given
         self.mountpoint = mountpoint
         self.timeoutNanoseconds = timeoutNanoseconds
@@ -34,14 +48,29 @@ struct MountDeparture {
     }
 
     func run() async -> ExitStatus {
+        let status = await leave()
+        report.exitCode = status.rawValue
+        return status
+    }
+
+    /// Says a complete line, and keeps it for the report.
+    private func tell(_ line: String) {
+        say(line)
+        report.messages.append(line)
+    }
+
+    private func leave() async -> ExitStatus {
         let mount: MountEntry
         do throws(CommandFailure) {
             mount = try find()
         } catch {
-            for line in error.lines { say(line) }
+            for line in error.lines { tell(line) }
             return error.status
         }
-        guard mount.isPail else { return await unmount(remaining(of: Self.busyNanosecondsDefault), daemon: nil) }
+        report.source = "\(mount.source)"
+        guard mount.isPail else {
+            return await unmount(remaining(of: busyNanoseconds), daemon: nil, whenBusy: whenBusy)
+        }
         return await leave(mount)
     }
 
@@ -63,6 +92,7 @@ struct MountDeparture {
         } catch {
             return await leaveWithoutDaemon(mount, error)
         }
+        guard drainsFirst else { return await unmount(busyNanoseconds, daemon: daemon, whenBusy: whenBusy) }
         var left: DrainResult?
         do throws(ControlError) {
             left = try drain(daemon)
@@ -71,7 +101,7 @@ struct MountDeparture {
             case .timedOut: break
             case .notRunning, .connectionLost, .stopping: return await leaveWithoutDaemon(mount, error)
             default:
-                say(Message.line("\(given): the uploads could not be waited for: \(error)"))
+                tell(Message.line("\(given): the uploads could not be waited for: \(error)"))
                 if whenBusy == .report { return .failed }
             }
         }
@@ -80,7 +110,7 @@ struct MountDeparture {
         }
         // With --lazy or --force the time is over already when the drain was given up.
         let isOver = left == nil
-        return await unmount(isOver ? 0 : remaining(of: Self.busyNanosecondsDefault), daemon: daemon)
+        return await unmount(isOver ? 0 : remaining(of: busyNanoseconds), daemon: daemon, whenBusy: whenBusy)
     }
 
     private func drain(_ daemon: Daemon) throws(ControlError) -> DrainResult {
@@ -97,56 +127,65 @@ struct MountDeparture {
 
     /// Not everything is in S3, and nobody asked for a detach: the mount stays.
     private func stay(_ daemon: Daemon, _ result: DrainResult?) -> ExitStatus {
+        report.outcome = .kept
+        report.filesLeft = result?.filesLeft
+        report.bytesLeft = result?.bytesLeft
         guard let result else {
             let left = (try? daemon.reconnected().status()).map { leftText($0.dirtyFiles, $0.dirtyBytes) }
-            say(Message.line("\(given) stays mounted: \(left ?? "some data") not yet in S3 after the timeout"))
-            say("  wait longer with --timeout, or detach it with --lazy or --force: the data stays staged")
+            tell(Message.line("\(given) stays mounted: \(left ?? "some data") not yet in S3 after the timeout"))
+            tell("  wait longer with --timeout, or detach it with --lazy or --force: the data stays staged")
             return .stillBusy
         }
-        say(Message.line("\(given) stays mounted: \(leftText(result.filesLeft, result.bytesLeft)) cannot be uploaded"))
-        for failure in result.failures.prefix(20) { say(Message.oneLine("  \(failure.path): \(failure.error)")) }
-        say("  put that right, or detach it with --lazy or --force: the data stays staged")
+        tell(Message.line("\(given) stays mounted: \(leftText(result.filesLeft, result.bytesLeft)) cannot be uploaded"))
+        for failure in result.failures.prefix(20) { tell(Message.oneLine("  \(failure.path): \(failure.error)")) }
+        tell("  put that right, or detach it with --lazy or --force: the data stays staged")
         return .failed
     }
 
     /// The daemon is dead or says nothing: what it staged is on disk, and nothing can be uploaded by it.
     private func leaveWithoutDaemon(_ mount: MountEntry, _ error: ControlError) async -> ExitStatus {
         if error.code == .notPermitted {
-            say(Message.line("\(given): \(error)"))
+            tell(Message.line("\(given): \(error)"))
             return .failed
         }
-        say(Message.line("\(given): its daemon does not answer (\(error)); data that it staged stays on disk"))
-        let status = await unmount(remaining(of: Self.busyNanosecondsDefault), daemon: nil)
-        if status == .done { say("  mount \(Message.oneLine(mount.source)) again to upload it") }
+        tell(Message.line("\(given): its daemon does not answer (\(error)); data that it staged stays on disk"))
+        // Holders of a dead mount can do nothing with it but let go: nobody waits for them.
+        let isDead = mount.isStale()
+        let status = await unmount(
+            isDead ? 0 : remaining(of: busyNanoseconds), daemon: nil, whenBusy: isDead ? .detach : whenBusy)
+        if status == .done { tell("  mount \(Message.oneLine(mount.source)) again to upload it") }
         return status
     }
 
     // MARK: Any mount
 
-    private func unmount(_ nanoseconds: UInt64, daemon: Daemon?) async -> ExitStatus {
+    private func unmount(
+        _ nanoseconds: UInt64, daemon: Daemon?, whenBusy: UnmountRequest.WhenBusy
+    ) async -> ExitStatus {
         let before = try? daemon?.reconnected().status()
         let waiting = BusyLine(mountpoint: given)
         let outcome = await Unmounter().unmount(
             UnmountRequest(mountpoint: mountpoint, timeoutNanoseconds: nanoseconds, whenBusy: whenBusy)
         ) { waiting.show($0) }
         waiting.clear()
+        report.take(outcome)
         switch outcome {
         case .unmounted, .detached:
             guard let daemon else { return .done }
             return seeOff(daemon, before: before, isDetached: outcome == .detached)
         case .notMounted:
-            say(Message.line("\(given) is not mounted"))
+            tell(Message.line("\(given) is not mounted"))
             return .failed
         case .stillBusy(let holders):
             let seconds = Int((time.monotonicNanoseconds - startNanoseconds) / 1_000_000_000)
-            say(Message.line("\(given) is still busy after \(seconds) s; held by:"))
-            for line in HolderListing.lines(holders) { say(line) }
+            tell(Message.line("\(given) is still busy after \(seconds) s; held by:"))
+            for line in HolderListing.lines(holders) { tell(line) }
             return .stillBusy
         case .notPermitted(let remedy):
-            say(Message.line("\(given) cannot be unmounted: \(remedy)"))
+            tell(Message.line("\(given) cannot be unmounted: \(remedy)"))
             return .failed
         case .failed(let code):
-            say(Message.line("\(given) cannot be unmounted: \(String(cString: strerror(code)))"))
+            tell(Message.line("\(given) cannot be unmounted: \(String(cString: strerror(code)))"))
             return .failed
         }
     }
@@ -161,10 +200,14 @@ struct MountDeparture {
         defer { line.clear() }
         let start = time.monotonicNanoseconds
         var last = before
+        var movedAt = start
         var pause: Int32 = 100
         while !daemon.hasEnded(waitMilliseconds: pause) {
             pause = 1000
-            if let status = try? daemon.reconnected().status() { last = status }
+            if let status = try? daemon.reconnected().status() {
+                if last.map({ !Self.isSameProgress($0, status) }) ?? true { movedAt = time.monotonicNanoseconds }
+                last = status
+            }
             if let last, last.dirtyFiles > 0 {
                 let left = UploadProgress(filesLeft: last.dirtyFiles, bytesLeft: last.dirtyBytes)
                 line.show(watch.progress(left, at: time.monotonicNanoseconds))
@@ -174,7 +217,9 @@ struct MountDeparture {
             if isDetached, isClean { return .done }
             let waited = time.monotonicNanoseconds - start
             let isOver = isTimeOver || (isClean && waited > Self.exitNanosecondsDefault)
-            if isOver || isFailing || (isDetached && waited > Self.exitNanosecondsDefault) {
+            // A detached mount may live on for days with its holders: its uploads are waited for while they move.
+            let isStuck = isDetached && time.monotonicNanoseconds - movedAt > Self.exitNanosecondsDefault
+            if isOver || isFailing || isStuck {
                 line.clear()
                 return leftBehind(last)
             }
@@ -184,16 +229,23 @@ struct MountDeparture {
         return leftBehind(last)
     }
 
+    private static func isSameProgress(_ one: MountStatus, _ other: MountStatus) -> Bool {
+        one.dirtyFiles == other.dirtyFiles && one.dirtyBytes == other.dirtyBytes
+            && one.uploads.reduce(0) { $0 + $1.bytesDone } == other.uploads.reduce(0) { $0 + $1.bytesDone }
+    }
+
     private func leftBehind(_ status: MountStatus?) -> ExitStatus {
+        report.filesLeft = status?.dirtyFiles
+        report.bytesLeft = status?.dirtyBytes
         guard let status, status.dirtyFiles > 0 else {
-            say(Message.line("\(given) is unmounted, but its daemon does not end"))
+            tell(Message.line("\(given) is unmounted, but its daemon does not end"))
             return .done
         }
-        say(Message.line("\(given) is detached with \(leftText(status.dirtyFiles, status.dirtyBytes)) not yet in S3:"))
+        tell(Message.line("\(given) is detached with \(leftText(status.dirtyFiles, status.dirtyBytes)) not yet in S3:"))
         for upload in status.uploads.prefix(20) {
-            say(Message.oneLine("  \(upload.path)" + (upload.lastError.map { ": \($0)" } ?? "")))
+            tell(Message.oneLine("  \(upload.path)" + (upload.lastError.map { ": \($0)" } ?? "")))
         }
-        say("  it stays staged; mount \(Message.oneLine(status.source)) again to upload it")
+        tell("  it stays staged; mount \(Message.oneLine(status.source)) again to upload it")
         return .detachedWithData
     }
 
@@ -203,13 +255,14 @@ struct MountDeparture {
 
     /// What is left of the user's time, or of the default where the user named none.
     private func remaining(of standard: UInt64) -> UInt64 {
+        if isInterrupted() { return 0 }
         guard let timeoutNanoseconds else { return standard }
         let elapsed = time.monotonicNanoseconds - startNanoseconds
         return timeoutNanoseconds > elapsed ? timeoutNanoseconds - elapsed : 0
     }
 
     /// Whether the time that the user named is over.
-    private var isTimeOver: Bool { timeoutNanoseconds != nil && remaining(of: 0) == 0 }
+    private var isTimeOver: Bool { isInterrupted() || (timeoutNanoseconds != nil && remaining(of: 0) == 0) }
 }
 
 /// The daemon of a mount: its control socket and its process.

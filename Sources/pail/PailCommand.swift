@@ -18,8 +18,8 @@ struct PailCommand: AsyncParsableCommand {
             """,
         version: "pail \(Version.current)",
         subcommands: [
-            MountCommand.self, UmountCommand.self, StatusCommand.self, FlushCommand.self, RefreshCommand.self,
-            WarmCommand.self, CacheCommand.self, DoctorCommand.self,
+            MountCommand.self, UmountCommand.self, RunCommand.self, StatusCommand.self, FlushCommand.self,
+            RefreshCommand.self, WarmCommand.self, CacheCommand.self, DoctorCommand.self,
             DaemonCommand.self,
         ])
 

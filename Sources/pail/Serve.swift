@@ -27,6 +27,7 @@ func serve(plan: MountPlan, ready: ReadyPipe) async -> Int32 {
     do throws(MountFailure) {
         mount = try await MountService.start(plan, ready: ready)
     } catch {
+        if plan.isMountpointTemporary { rmdir(plan.mountpoint) }
         ready.fail(error)
         return ExitStatus.failed.rawValue
     }
@@ -52,15 +53,21 @@ final class MountService: Sendable {
     let fileSystem: FileSystem
     let leftovers: [StagingLeftover]
     let errors: RecentErrors
+    let requestLatencies: RequestLatencies
+    let traffic: FuseTraffic
     private let transport: HTTPTransport
     private let session: FuseSession
     private let control: Lock<ControlServer?>
+    private let metrics = Lock<MetricsServer?>(nil)
     private let log: Logger
 
     private init(
         plan: MountPlan, store: S3Store, transport: HTTPTransport, pool: BufferPool, cache: BlockCache,
-        fileSystem: FileSystem, leftovers: [StagingLeftover], session: FuseSession, errors: RecentErrors, log: Logger
+        fileSystem: FileSystem, leftovers: [StagingLeftover], session: FuseSession, errors: RecentErrors,
+        requestLatencies: RequestLatencies, traffic: FuseTraffic, log: Logger
     ) {
+        self.requestLatencies = requestLatencies
+        self.traffic = traffic
         self.plan = plan
         self.store = store
         self.transport = transport
@@ -79,8 +86,10 @@ final class MountService: Sendable {
         let log = Logger(label: "mount")
         let requestLog = Logger(label: "s3")
         let errors = RecentErrors()
+        let requestLatencies = RequestLatencies()
         let (store, transport) = StoreOfPlan.make(plan) { record in
             errors.note(record)
+            requestLatencies.note(record)
             requestLog.debug(
                 "\(record.operation) \(record.key?.string ?? "") \(record.status ?? 0) \(record.failure ?? "") in \(record.durationNanoseconds / 1000) us, try \(record.attempt), request \(record.requestID ?? "-")"
             )
@@ -126,8 +135,10 @@ final class MountService: Sendable {
                 "\(leftover.fileCount) files of another bucket (\(leftover.bucketIdentity)) wait in \(leftover.directory); mount that bucket to upload them"
             )
         }
+        let traffic = FuseTraffic(time: time, isTracing: { LogOutput.shared.isDebugging })
         let session = FuseSession(
-            fileSystem: fileSystem, options: fuseOptions(plan), time: time, log: Logger(label: "fuse"))
+            fileSystem: fileSystem, options: fuseOptions(plan), traffic: traffic, time: time,
+            log: Logger(label: "fuse"))
         do throws(FuseError) {
             try session.mount()
         } catch {
@@ -137,7 +148,8 @@ final class MountService: Sendable {
         }
         return MountService(
             plan: plan, store: store, transport: transport, pool: pool, cache: cache, fileSystem: fileSystem,
-            leftovers: leftovers, session: session, errors: errors, log: log)
+            leftovers: leftovers, session: session, errors: errors, requestLatencies: requestLatencies,
+            traffic: traffic, log: log)
     }
 
     /// Serves until the mount is gone.
@@ -163,7 +175,9 @@ final class MountService: Sendable {
         await fileSystem.shutDown()
         await cache.disk?.drain(timeoutNanoseconds: Self.diskDrainNanoseconds)
         control.withLock { $0 }?.stop()
+        metrics.withLock { $0 }?.stop()
         transport.shutdown()
+        if plan.isMountpointTemporary { rmdir(plan.mountpoint) }
         log.notice("unmounted \(plan.mountpoint)")
         if !left.isEmpty {
             log.error("\(left.count) files are not in the bucket yet; the next mount of it uploads them")
@@ -256,16 +270,30 @@ final class MountService: Sendable {
     }
 
     private func startControl(_ ready: ReadyPipe) {
+        let delegate = MountControl(self)
+        startMetrics(delegate, ready)
         do throws(ControlError) {
             let runtime = getenv("XDG_RUNTIME_DIR").map { String(cString: $0) }
             let directory = try ControlDirectory.firstUsable(
                 of: ControlDirectory.candidates(stateDirectory: plan.stateDirectory, runtimeDirectory: runtime))
             let server = try ControlServer(
-                directory: directory, mountpoint: plan.mountpoint, delegate: MountControl(self))
+                directory: directory, mountpoint: plan.mountpoint, delegate: delegate)
             control.withLock { $0 = server }
         } catch {
             log.error("no control socket, so `pail status` cannot see this mount: \(error)")
             ready.notice("`pail status` will not see this mount: \(error)")
+        }
+    }
+
+    private func startMetrics(_ delegate: MountControl, _ ready: ReadyPipe) {
+        guard let address = plan.metrics else { return }
+        do throws(ControlError) {
+            let server = try MetricsServer(host: address.host, port: address.port) { delegate.metrics() }
+            metrics.withLock { $0 = server }
+            log.notice("figures are at http://\(ListenAddress(host: address.host, port: server.port))/metrics")
+        } catch {
+            log.error("no figures for Prometheus: \(error)")
+            ready.notice("no figures for Prometheus: \(error)")
         }
     }
 

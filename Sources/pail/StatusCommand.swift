@@ -17,47 +17,85 @@ struct StatusCommand: AsyncParsableCommand {
 
     @Flag(help: "Print JSON; with --watch one line a time.")
     var json = false
-    @Flag(help: "Show it again each second, until interrupted.")
+    @Flag(help: "Show what goes on each second, in place on a terminal, until interrupted.")
     var watch = false
     @Argument(help: "A mountpoint, or any path in the mount. [all mounts]")
     var mountpoint: String?
 
     mutating func run() async throws {
-        let isTerminal = pail_terminal_columns(1) > 0
+        guard watch else {
+            print(try render())
+            return
+        }
+        if json {
+            while true {
+                print(try render())
+                fflush(nil)
+                try await Task.sleep(for: .seconds(1))
+            }
+        }
+        try await watchLive()
+    }
+
+    /// Shows rates and what goes on, in place on a terminal, until interrupted.
+    private func watchLive() async throws {
+        let time = SystemTime()
+        var before: (found: [MountStatus], atNanoseconds: UInt64)?
         while true {
-            let text = try render()
-            // Home, each line erased to its end, then all below: nothing flickers.
-            let isInPlace = watch && isTerminal && !json
-            let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-            print(isInPlace ? "\u{1b}[H" + lines.map { "\($0)\u{1b}[K\n" }.joined() + "\u{1b}[J" : text)
+            let (found, silent) = try collect()
+            let now = time.monotonicNanoseconds
+            let seconds = before.map { Double(now - $0.atNanoseconds) / 1e9 } ?? 0
+            let columns = Int(pail_terminal_columns(1))
+            let blocks = found.map { status in
+                WatchReport.lines(
+                    status, before: before?.found.first { $0.pid == status.pid }, seconds: seconds,
+                    columns: columns > 0 ? columns : 200)
+            }
+            var lines = Array(blocks.joined(separator: [""])) + silent
+            if lines.isEmpty { lines = ["no mounts"] }
+            if columns > 0 {
+                // More would scroll, and the next picture would not cover this one.
+                lines = Array(lines.prefix(max(1, Int(pail_terminal_rows(1)) - 1)))
+                let start = before == nil ? "\u{1b}[2J\u{1b}[H" : "\u{1b}[H"
+                print(start + lines.map { "\($0)\u{1b}[K\n" }.joined() + "\u{1b}[J", terminator: "")
+            } else {
+                print(lines.joined(separator: "\n") + "\n")
+            }
             fflush(nil)
-            guard watch else { return }
+            before = (found, now)
             try await Task.sleep(for: .seconds(1))
-            if !isInPlace, !json { print() }
         }
     }
 
     private func render() throws -> String {
-        let lookup = try MountLookup()
-        if let mountpoint {
-            let path = try lookup.canonical(mountpoint)
-            guard let mount = lookup.table.mount(containing: path), mount.isPail else {
-                throw CommandFailure("\(mountpoint) is not in a mount of pail's")
-            }
-            let status: MountStatus
-            do throws(ControlError) {
-                status = try lookup.connect(mount).status()
-            } catch {
-                throw CommandFailure("\(mount.mountpoint): \(error)")
-            }
-            return json ? status.json(pretty: !watch) : StatusReport.lines(status).joined(separator: "\n")
+        let (found, silent) = try collect()
+        if json {
+            for line in silent { say(Message.line(line)) }
+            if mountpoint != nil, let status = found.first { return status.json(pretty: !watch) }
+            return "[" + found.map { $0.json() }.joined(separator: watch ? "," : ",\n") + "]"
         }
-        return all(lookup)
+        let blocks = found.map { StatusReport.lines($0).joined(separator: "\n") } + silent
+        return blocks.isEmpty ? "no mounts" : blocks.joined(separator: "\n\n")
+    }
+
+    /// The mounts asked for: what they tell, and lines on those that tell nothing.
+    private func collect() throws -> (found: [MountStatus], silent: [String]) {
+        let lookup = try MountLookup()
+        guard let mountpoint else { return all(lookup) }
+        let path = try lookup.canonical(mountpoint)
+        guard let mount = lookup.table.mount(containing: path), mount.isPail else {
+            throw CommandFailure("\(mountpoint) is not in a mount of pail's")
+        }
+        do throws(ControlError) {
+            return ([try lookup.connect(mount).status()], [])
+        } catch {
+            throw CommandFailure("\(mount.mountpoint): \(error)")
+        }
     }
 
     /// Mounts that do not answer are shown as such; daemons whose mount is gone and which still upload are found by
     /// their sockets.
-    private func all(_ lookup: MountLookup) -> String {
+    private func all(_ lookup: MountLookup) -> (found: [MountStatus], silent: [String]) {
         var found: [MountStatus] = []
         var silent: [String] = []
         for mount in lookup.pailMounts {
@@ -71,11 +109,6 @@ struct StatusCommand: AsyncParsableCommand {
             guard let status = try? ControlClient(socketPath: path).status() else { continue }
             if !found.contains(where: { $0.pid == status.pid }) { found.append(status) }
         }
-        if json {
-            for line in silent { say(Message.line(line)) }
-            return "[" + found.map { $0.json() }.joined(separator: watch ? "," : ",\n") + "]"
-        }
-        let blocks = found.map { StatusReport.lines($0).joined(separator: "\n") } + silent
-        return blocks.isEmpty ? "no mounts" : blocks.joined(separator: "\n\n")
+        return (found, silent)
     }
 }

@@ -2,14 +2,19 @@
 
 internal import ArgumentParser
 internal import Base
+internal import Commands
 internal import Glibc
 
 LogOutput.bootstrap()
+let helper = MountHelper(CommandLine.arguments)
+if let helper, helper.isFake { exit(0) }
 do {
-    let command = try PailCommand.parseAsRoot()
+    let command = try PailCommand.parseAsRoot(helper.map { try $0.arguments() })
+    try (command as? any SoleThreadCommand)?.prepare()
     try await run(command)
 } catch {
-    exit(PailCommand.report(error))
+    let code = PailCommand.report(error)
+    exit(helper?.exitCode(code) ?? code)
 }
 
 func run(_ command: any ParsableCommand) async throws {

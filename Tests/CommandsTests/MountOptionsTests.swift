@@ -47,11 +47,12 @@ struct MountOptionsTests {
         (.foreground, nil, { $0.isForeground }),
         (.nonempty, nil, { $0.isNonemptyAllowed }),
         (.offline, nil, { $0.isOffline }),
+        (.metrics, "9464", { $0.metrics?.description == "127.0.0.1:9464" }),
         (.noSiblingPrefetch, nil, { !$0.prefetchesSiblings }),
     ]
 
     /// What this version refuses rather than ignores.
-    static let refused: Set<MountOptionName> = [.customerKeyFile, .metrics]
+    static let refused: Set<MountOptionName> = [.customerKeyFile]
 
     @Test func everyOptionIsTakenAsFlagAndInAList() throws {
         for (name, value, isSet) in Self.good {

@@ -20,7 +20,7 @@ int pail_open_log(const char *path);
 /// A datagram socket connected to a Unix address, close-on-exec. A descriptor, or -1 with errno.
 int pail_connect_datagram(const char *path);
 
-/// Catches SIGINT, SIGTERM and SIGHUP: each is written as one byte to the descriptor returned, close-on-exec. SIGPIPE is
+/// Catches SIGINT, SIGTERM, SIGHUP and SIGUSR2: each is written as one byte to the descriptor returned, close-on-exec. SIGPIPE is
 /// ignored from now on. Call once. A descriptor to read from, or -1 with errno.
 int pail_watch_signals(void);
 
@@ -32,6 +32,8 @@ int pail_forbid_core(void);
 
 /// Columns of the terminal behind a descriptor; 0 when it is none.
 int pail_terminal_columns(int fd);
+/// Its rows, likewise.
+int pail_terminal_rows(int fd);
 
 /// pidfd_open(2): a descriptor that becomes readable when the process ends, close-on-exec. -1 with errno.
 int pail_open_process(int pid);
@@ -55,6 +57,21 @@ int pail_stat_directory_bounded(const char *path, int timeout_milliseconds);
 /// mount(2), for tests and for private namespaces. 0, or -1 with errno.
 int pail_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
 
+/// Moves the calling process, which must have one thread, into a mount namespace of its own, where what it mounts is seen
+/// by nobody outside; without the right to do so, into a user namespace of its own too, where the caller keeps its user and
+/// group. Tried by a child process first: 0 when done, -1 with errno when not allowed here, and then nothing has changed.
+int pail_enter_private_namespace(void);
+
+/// Lets the programs that the process executes from now on mount and unmount in its namespace (the ambient capability
+/// CAP_SYS_ADMIN), or takes that from them again. Means nothing to root, who needs no leave. 0, or -1 with errno.
+int pail_share_mount_right(int is_shared);
+
+/// Adds to a `posix_spawnattr_t` that the child gets every signal's default action and an empty mask: 0 or an errno.
+int pail_spawn_default_signals(void *attributes);
+
+/// Whether the terminal behind a descriptor sends its signals to this process's group.
+int pail_is_foreground(int fd);
+
 /// open(2) with O_PATH | O_CLOEXEC: a descriptor that asks nothing of the filesystem. -1 with errno.
 int pail_open_path(const char *path);
 
@@ -62,6 +79,9 @@ int pail_open_path(const char *path);
 /// -1 with errno.
 int pail_pipe(int ends[2]);
 int pail_accept(int listener);
+
+/// A TCP socket that listens on a numeric address (IPv4 or IPv6), close-on-exec; `actual` gets the port. -1 with errno.
+int pail_listen_tcp(const char *host, uint16_t port, uint16_t *actual);
 
 /// Whether the processor has an instruction for CRC-32C. To be called once, before the first `pail_crc32c`, which needs it.
 int pail_prepare_crc32c(void);
