@@ -46,14 +46,17 @@ public struct Configuration: Sendable, Equatable {
     /// The mount called `name`; of two files that have it, the user's, whole.
     /// - Throws: when there is none; the line names the nearest.
     public func mount(named name: String) throws(UsageError) -> Mount {
-        guard let (_, found) = find(name) else {
+        guard let (file, found) = find(name) else {
             let known = files.flatMap { $0.mounts.keys }
             let hint = NearestName.hint(name, among: known)
             throw UsageError(
                 "no config file has [mounts.\(LogLine.escaped(name))]\(hint)"
                     + "; a bucket is mounted with: pail mount s3://BUCKET MOUNTPOINT")
         }
-        return Mount(source: found.source, mountpoint: found.mountpoint.map(expanded))
+        let place = "'mountpoint' of [mounts.\(name)] in \(file.path)"
+        return Mount(
+            source: found.source,
+            mountpoint: try found.mountpoint.map { path throws(UsageError) in try absolute(path, place) })
     }
 
     /// Whether a mount is called so.
@@ -92,19 +95,19 @@ public struct Configuration: Sendable, Equatable {
         return nil
     }
 
-    /// A path in a file must not depend on where somebody stands.
     private func resolved(
         _ text: String, of option: MountOptionName, _ origin: String
     ) throws(UsageError) -> String {
-        guard option.isPath else { return text }
-        let path = expanded(text)
-        guard path.hasPrefix("/") else { throw UsageError("\(origin) must begin with / or ~/, not '\(text)'") }
-        return path
+        option.isPath ? try absolute(text, origin) : text
     }
 
-    private func expanded(_ path: String) -> String {
-        guard path == "~" || path.hasPrefix("~/"), let home else { return path }
-        return home + path.dropFirst()
+    /// A path in a file must not depend on where somebody stands.
+    private func absolute(_ text: String, _ origin: String) throws(UsageError) -> String {
+        if text.hasPrefix("/") { return text }
+        guard text == "~" || text.hasPrefix("~/"), let home else {
+            throw UsageError("\(origin) must begin with / or ~/, not '\(text)'")
+        }
+        return home + text.dropFirst()
     }
 }
 

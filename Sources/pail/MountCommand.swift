@@ -30,7 +30,7 @@ struct MountCommand: AsyncParsableCommand {
     mutating func run() async throws {
         let start = SystemTime().monotonicNanoseconds
         let request = MountRequest(
-            source: source, mountpoint: mountpoint, lists: process.list,
+            source: source, mountpoint: mountpoint, needsName: true, lists: process.list,
             given: server.given + files.given + writing.given + process.given)
         var (plan, wanted) = try PlanInput.plan(request)
         guard let wanted else {

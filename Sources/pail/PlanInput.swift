@@ -10,6 +10,8 @@ struct MountRequest {
     var source: String
     /// Nil: the config file's.
     var mountpoint: String?
+    /// Without a mountpoint, what is no URL can only be a name.
+    var needsName = false
     /// Each the text after one `-o`.
     var lists: [String] = []
     /// Options given singly, which override the lists; nil values are flags.
@@ -27,7 +29,7 @@ enum PlanInput {
         // `BUCKET MOUNTPOINT` means the bucket whatever a config file calls so.
         let isName =
             request.mountpoint == nil && !request.source.contains("://")
-            && (files.hasMount(named: request.source) || !request.source.contains("/"))
+            && (files.hasMount(named: request.source) || (request.needsName && !request.source.contains("/")))
         var source = request.source
         var mountpoint = request.mountpoint
         if isName {

@@ -134,6 +134,12 @@ struct ConfigurationTests {
         #expect(error?.message.contains(words) == true, "\(error?.message ?? "")")
     }
 
+    @Test func aMountpointDependsOnNobodysPlace() throws {
+        let files = try Self.configuration(["[mounts.a]\nsource = \"b\"\nmountpoint = \"data\""])
+        let error = #expect(throws: UsageError.self) { try files.mount(named: "a") }
+        #expect(error?.message.contains("'mountpoint' of [mounts.a] in /config0.toml must begin with") == true)
+    }
+
     @Test func anUnknownNameNamesTheNearest() throws {
         let files = try Self.configuration([Self.user])
         let error = #expect(throws: UsageError.self) { try files.mount(named: "dta") }

@@ -320,3 +320,31 @@ def test_install_in_a_clean_root(mount):
     subprocess.run([*install, "--uninstall"], check=True, timeout=60, env=environment)
     left = [path for path in root.rglob("*") if not path.is_dir()]
     assert left == [root / "etc/updatedb.conf"] and "fuse.pail" not in left[0].read_text()
+
+
+# MARK: Python
+
+@pytest.mark.unmounted
+def test_the_recipe_for_python(mount, bucket):
+    """What doc/python.md shows works, and unmounts after an exception too."""
+    page = os.path.join(os.path.dirname(__file__), "..", "..", "doc", "python.md")
+    with open(page) as file:
+        (recipe,) = re.findall(r"```python\n(.*?)```", file.read(), re.S)
+    bucket.put("in", b"text")
+    script = recipe + f'''
+try:
+    with mounted("{bucket.source}", "--ttl", "1") as data:
+        text = open(data + "/in").read()
+        with open(data + "/out", "w") as file:
+            file.write(text.upper())
+        raise KeyError(data)
+except KeyError as error:
+    import os
+    assert not os.path.exists(error.args[0]), error
+'''
+    programs = mount.scratch / "bin"
+    programs.mkdir()
+    (programs / "pail").symlink_to(mount.tool.program)
+    environment = mount.environment | {"PATH": f"{programs}:{mount.environment['PATH']}"}
+    run("python3", "-c", script, env=environment)
+    assert bucket.get("out") == b"TEXT"
