@@ -19,7 +19,7 @@ struct ProgramTests {
             (["mount", "s3://", "/tmp"], "'s3://' alone"),
             (["mount", "/dev/sda", "/tmp"], "names no bucket"),
             (["mount", "--memory", "lots", "s3://b", "/tmp"], "--memory must be a size"),
-            (["mount", "--memory", "s3://b", "/tmp"], "mountpoint"),
+            (["mount", "--memory", "s3://b", "/tmp"], "--memory must be a size"),
             (["mount", "-o", "frob", "s3://b", "/tmp"], "unknown mount option 'frob'"),
             (["mount", "-o", "ttl", "s3://b", "/tmp"], "-o ttl needs a value"),
             (["mount", "--endpoint", "localhost:9000", "s3://b", "/tmp"], "--endpoint must begin with http"),
