@@ -50,8 +50,8 @@ public struct Configuration: Sendable, Equatable {
             let known = files.flatMap { $0.mounts.keys }
             let hint = NearestName.hint(name, among: known)
             throw UsageError(
-                "no config file has [mounts.\(LogLine.escaped(name))]\(hint)"
-                    + "; a bucket is mounted with: pail mount s3://BUCKET MOUNTPOINT")
+                "no config file has [mounts.\(LogLine.escaped(name))]; "
+                    + "a bucket is mounted with: pail mount s3://BUCKET MOUNTPOINT\(hint)")
         }
         let place = "'mountpoint' of [mounts.\(name)] in \(file.path)"
         return Mount(

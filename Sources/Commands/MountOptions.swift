@@ -130,7 +130,7 @@ public struct MountOptions: Sendable, Equatable {
                 throw UsageError("-o remount is not possible: unmount, and mount with the new options")
             } else if !kernel.take(name, value: value) {
                 let hint = NearestName.hint(name, among: MountOptionName.allCases.map(\.rawValue))
-                throw UsageError("unknown mount option '\(item)' after -o\(hint); `pail help mount` lists them")
+                throw UsageError("unknown mount option '\(item)' after -o; `pail help mount` lists them\(hint)")
             }
         }
     }

@@ -13,6 +13,7 @@ internal import Logging
 internal import Mounts
 internal import ObjectModel
 internal import ObjectStore
+internal import S3Protocol
 internal import Staging
 
 /// Serves the mount of a plan until it is unmounted or the process is asked to end (`DaemonProcess.endRequested`).
@@ -91,7 +92,7 @@ final class MountService: Sendable {
             errors.note(record)
             requestLatencies.note(record)
             requestLog.debug(
-                "\(record.operation) \(record.key?.string ?? "") \(record.status ?? 0) \(record.failure ?? "") in \(record.durationNanoseconds / 1000) us, try \(record.attempt), request \(record.requestID ?? "-")"
+                "\(record.operation.rawValue) \(record.key?.string ?? "") \(record.status ?? 0)\(record.failure.map { " \($0)" } ?? "") in \(record.durationNanoseconds / 1000) us, try \(record.attempt), request \(record.requestID ?? "-")"
             )
         }
         ready.stage("asking \(store.endpoint) for \(plan.location)")
