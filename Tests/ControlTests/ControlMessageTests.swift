@@ -67,7 +67,7 @@ struct ControlMessageTests {
             "dirty_files":1,"endpoint":"https://s3","failed_uploads":5,"last_errors":["x"],\
             "leftovers":[{"bytes":7,"files":6,"mountpoint":"/n","source":"s3://c"}],"mountpoint":"/m","pid":7,\
             "read_only":true,"region":"r","requests":{"GetObject":{"bytes":3,"count":1,"errors":2,\
-            "hedged":0,"hedges_won":0,"stalled":0}},\
+            "hedged":0,"hedges_won":0,"retries":0,"stalled":0}},\
             "source":"s3://b/p","started_at":"2026-01-01T00:00:00Z","state":"draining","uploads":[{"bytes_done":1,\
             "bytes_total":2,"last_error":"e","path":"u","since":"s","tries":3}],"uploads_omitted":4,\
             "uptime_seconds":9,"version":"0.1.0"}
