@@ -51,7 +51,7 @@ def test_what_it_writes_is_in_the_bucket(mount, bucket, options):
 
 def test_nobody_else_sees_the_mount(mount):
     """Where the machine allows it: the mount is in a namespace of its own."""
-    process = _popen(mount, "sh", "-c", f"echo {MNT}; sleep 30")
+    process = _popen(mount, "sh", "-c", f"echo {MNT}; exec sleep 30")
     path = process.stdout.readline().strip()
     assert path.startswith("/") and path not in _mountpoints()
     process.terminate()
