@@ -16,11 +16,13 @@ extension BlockCache {
     }
 
     /// Queues and drops read-ahead as the pattern says.
-    func follow(_ advice: ReadAhead.Advice, _ attachment: ReadStream.Attachment) {
+    /// - Parameter wanted: the blocks of the read that gave the advice. It does not wait for them yet, but what fetches
+    ///   them is spared.
+    func follow(_ advice: ReadAhead.Advice, _ attachment: ReadStream.Attachment, reading wanted: Range<Int>) {
         let tasks = state.withLock { state in
             var tasks: [Task<Void, Never>] = []
             for range in advice.drop {
-                tasks += drop(blocks(of: range), of: attachment.file, attachment.window, &state)
+                tasks += drop(blocks(of: range), of: attachment.file, attachment.window, sparing: wanted, &state)
             }
             state.enqueueAhead(attachment.file, advice.fetch, attachment.window)
             return tasks
@@ -30,13 +32,14 @@ extension BlockCache {
 
     /// Gives up what was fetched ahead and is not expected to be read; returns the tasks to cancel after unlock.
     private func drop(
-        _ blocks: Range<Int>, of file: CachedFile, _ window: AheadWindow, _ state: inout CacheState
+        _ blocks: Range<Int>, of file: CachedFile, _ window: AheadWindow, sparing wanted: Range<Int>,
+        _ state: inout CacheState
     ) -> [Task<Void, Never>] {
         state.dropQueued(window, in: blocks)
         for index in blocks {
             if let entry = file.entries[index], entry.window === window { state.release(entry) }
         }
-        return giveUp(window.fetches.filter { blocks.overlaps($0.blocks) }, state)
+        return giveUp(window.fetches.filter { blocks.overlaps($0.blocks) && !wanted.overlaps($0.blocks) }, state)
     }
 
     private func giveUp(_ fetches: [Fetch], _ state: CacheState) -> [Task<Void, Never>] {

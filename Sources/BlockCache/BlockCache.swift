@@ -85,7 +85,7 @@ public final class BlockCache: Sendable {
                 return ahead.read(range, room, isHit: hit != nil)
             }
             if !advice.fetch.isEmpty || !advice.drop.isEmpty {
-                follow(advice, attachment)
+                follow(advice, attachment, reading: blocks(of: range))
                 if hit != nil { startFetches() }
             }
         }

@@ -206,6 +206,31 @@ struct RequestPatternTests {
         #expect(slices.isEqual(Fixture.bytes(8 * Self.mib), ByteRange(0, 8 * Self.mib)))
     }
 
+    /// Whoever skips to a place that is being fetched ahead waits for that GET, though the rest of them is given up.
+    @Test func aSkipSparesTheFetchThatItReads() async throws {
+        let fixture = Fixture(blockBytes: 128 * Self.kib)
+        let bytes = Fixture.bytes(64 * Self.mib)
+        let stream = ReadStream(version: fixture.write(64 * Self.mib))
+        for number in 0..<16 {
+            _ = try await fixture.cache.read(
+                stream, range: ByteRange(offset: number * 128 * Self.kib, count: 128 * Self.kib))
+        }
+        await fixture.settle()
+        let count = fixture.ranges.count
+        fixture.store.pause(.getObject)
+        // In memory, and has more fetched ahead.
+        _ = try await fixture.cache.read(stream, range: ByteRange(offset: 2 * Self.mib, count: 128 * Self.kib))
+        await fixture.store.untilHeld(.getObject)
+        let ahead = fixture.ranges[count]
+        let wanted = ByteRange(offset: ahead.lowerBound + 128 * Self.kib, count: 4096)
+        async let slices = fixture.cache.read(stream, range: wanted)
+        while fixture.cache.statistics.misses == 0 || fixture.store.heldCount(.getObject) == 0 { await Task.yield() }
+        fixture.store.resume(.getObject)
+        #expect(try await slices.isEqual(bytes, wanted))
+        await fixture.settle()
+        #expect(fixture.ranges.count { $0.overlaps(wanted) } == 1)
+    }
+
     @Test func forgottenVersionsAreFetchedAgain() async throws {
         let fixture = Fixture()
         let version = fixture.write(10 * blockBytes)
