@@ -38,8 +38,11 @@ struct ReadAhead {
         var endedRunCountMin = 1
         /// How many reads of a run may arrive after the first of another.
         var lateReadCountMax = 2
-        /// How many ranges a window is cut in, so that they arrive side by side.
-        var parallelCount = 32
+        /// How many ranges a window is cut in, so that they arrive side by side: the few while they are shorter than
+        /// `pieceBytesMin`, for fewer requests; then up to the many.
+        var parallelCountMin = 16
+        var parallelCountMax = 32
+        var pieceBytesMin = 4 << 20
         /// How far a read may be from where its stream stands, as a multiple of its length, and at most in bytes: the
         /// kernel's own read-ahead arrives from several threads, a little out of order.
         var reorderFactor = 4
@@ -269,7 +272,7 @@ struct ReadAhead {
         // A small share is cut in a few pieces too, so that one can be refilled while another is read.
         let pieceBytesMin = min(parameters.requestBytesMin, windowBytesMax / 4)
         let pieceBytes = roundUp(
-            min(max(windowBytes / parameters.parallelCount, pieceBytesMin, 1), parameters.requestBytesMax, windowBytes))
+            min(max(parallelPieceBytes(windowBytes), pieceBytesMin, 1), parameters.requestBytesMax, windowBytes))
         // A piece that reaches a little beyond the window spares a short one later; not where the run is expected to end.
         let excessBytes = expectedBytes == .max ? pieceBytesMin / 2 : 0
         var freeBytes = room.freeBytes
@@ -284,6 +287,12 @@ struct ReadAhead {
             end = upper
         }
         heads[position].aheadEnd = end
+    }
+
+    private func parallelPieceBytes(_ windowBytes: Int) -> Int {
+        min(
+            windowBytes / parameters.parallelCountMin,
+            max(windowBytes / parameters.parallelCountMax, parameters.pieceBytesMin))
     }
 
     /// The end of a long range, at the last multiple of a power of two that leaves it at least half: servers keep objects

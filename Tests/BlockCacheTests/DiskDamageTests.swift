@@ -106,6 +106,31 @@ struct DiskDamageTests {
         #expect(second.tier.statistics.corruptBlocks == 0)
     }
 
+    /// Damage in two segments that one fetch reads: what was fetched again because of the first mends the second too.
+    @Test func regression_damageBehindDamageIsMended() async throws {
+        let folder = try CacheFolder()
+        let store = DiskFixture.store()
+        let bytes = Fixture.bytes(200 * blockBytes)
+        let version = store.object(bytes.count)
+        let first = DiskFixture(folder.path, store: store)
+        try await first.expectRead(version, of: bytes)
+        await first.drain()
+        for path in try folder.segments {
+            var content = try CacheFolder.bytes(of: path)
+            content[4096 + 60 * blockBytes + 7] ^= 1
+            try CacheFolder.write(content, to: path)
+        }
+        let second = DiskFixture(folder.path, store: store)
+        try await second.expectRead(version, of: bytes)
+        await second.drain()
+        #expect(second.tier.statistics.corruptBlocks >= 1)
+
+        let getCount = second.getCount
+        let third = DiskFixture(folder.path, store: store)
+        try await third.expectRead(version, of: bytes)
+        #expect(third.tier.statistics.corruptBlocks == 0 && third.getCount == getCount)
+    }
+
     /// The name of another version's file: what it holds is asked of the file itself.
     @Test func aFileOfAnotherVersionIsNotServed() async throws {
         let damaged = try await Damaged()

@@ -74,8 +74,12 @@ extension DiskTier {
             }
             done += accepted
             if accepted < piece.count {
-                // All that follows is fetched again in any case, and a file that was cut short lacks it too.
-                drop(piece.lowerBound + accepted..<min(blocks.upperBound, identity.blocks.upperBound), of: file)
+                // All that follows is fetched again in any case, and a file that was cut short lacks it too. Also in the
+                // segments behind: what is marked as there would not be written again, sound or not.
+                let lacking = piece.lowerBound + accepted..<blocks.upperBound
+                for file in finding.files.values where file.header.identity.blocks.overlaps(lacking) {
+                    drop(lacking.clamped(to: file.header.identity.blocks), of: file)
+                }
                 break
             }
         }
