@@ -5,6 +5,7 @@
 // versions do. Sixteen threads that open files of one directory then wait for each other, a round trip each. So the answer
 // is completed on its way out, where `FuseSession` sees every answer.
 
+internal import CFuse
 internal import Glibc
 internal import Synchronization
 
