@@ -39,10 +39,10 @@ struct ReadAhead {
         /// How many reads of a run may arrive after the first of another.
         var lateReadCountMax = 2
         /// How many ranges a window is cut in, so that they arrive side by side: the few while they are shorter than
-        /// `pieceBytesMin`, for fewer requests; then up to the many.
+        /// `wideWindowPieceBytes`, for fewer requests; then up to the many.
         var parallelCountMin = 16
         var parallelCountMax = 32
-        var pieceBytesMin = 4 << 20
+        var wideWindowPieceBytes = 4 << 20
         /// How far a read may be from where its stream stands, as a multiple of its length, and at most in bytes: the
         /// kernel's own read-ahead arrives from several threads, a little out of order.
         var reorderFactor = 4
@@ -292,7 +292,7 @@ struct ReadAhead {
     private func parallelPieceBytes(_ windowBytes: Int) -> Int {
         min(
             windowBytes / parameters.parallelCountMin,
-            max(windowBytes / parameters.parallelCountMax, parameters.pieceBytesMin))
+            max(windowBytes / parameters.parallelCountMax, parameters.wideWindowPieceBytes))
     }
 
     /// The end of a long range, at the last multiple of a power of two that leaves it at least half: servers keep objects
