@@ -95,7 +95,9 @@ extension FileSystem {
             handle?.state.withLock { $0.hasWritten = true }
         }
         // A file that is staged, or being written, needs nobody's leave.
-        if node.state.withLock({ $0.isUnlinked }) || node.stagedFile != nil, self.changes.tryEnterShared() {
+        let mustBringBack = changes.byteCount.map { node.isCutInTransit(at: $0) } ?? false
+        let needsNobody = node.stagedFile != nil || node.state.withLock { $0.isUnlinked }
+        if needsNobody, !mustBringBack, self.changes.tryEnterShared() {
             defer { self.changes.leaveShared() }
             if node.stagedFile != nil || node.state.withLock({ $0.isUnlinked }) {
                 do throws(FileSystemError) { return .ready(try apply(changes, to: node)) } catch {
@@ -106,6 +108,9 @@ extension FileSystem {
         return .later { () async throws(FileSystemError) in
             try await self.changes.shared { () async throws(FileSystemError) in
                 try await self.learnProperties(node)
+                if let byteCount = changes.byteCount, node.isCutInTransit(at: byteCount) {
+                    try await self.bringBack(node)
+                }
                 return try self.apply(changes, to: node)
             }
         }

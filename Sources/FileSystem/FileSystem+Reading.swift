@@ -196,12 +196,14 @@ extension FileSystem {
     ) async throws(FileSystemError) -> ReadData {
         // An upload of our own replaces the base while it is being read: then the bytes are in the new one.
         for _ in 0..<8 {
+            if file.isInTransit(range) { try await bringBack(handle.node) }
             let pieces = file.pieces(range)
             do throws(StoreError) {
                 return try await assemble(handle, file, pieces)
             } catch {
                 guard error.kind == .preconditionFailed || error.kind == .notFound || error.kind == .invalidRange,
                     pieces != file.pieces(range) || file.isBeingSent || file.publicationIsUncertain
+                        || file.isInTransit(range)
                 else { throw FileSystemError(error) }
                 if file.isBeingSent {
                     await file.waitForAttempt()
@@ -229,6 +231,8 @@ extension FileSystem {
                     throw StoreError(.sourceFailed, operation: "read", key: file.key, message: error.description)
                 }
                 bytes += part
+            case .inTransit:
+                throw StoreError(.invalidRange, operation: "read", key: file.key, message: "not in the object yet")
             case .base(let version, let range):
                 bytes += try await cache.read(handle.stream(of: version), range: range).array
             }

@@ -78,6 +78,8 @@ extension FileSystem {
 
     private func vacateHolding(_ node: Node) async throws(FileSystemError) -> ObjectKey? {
         if let file = node.stagedFile {
+            // Who has it open reads what is in parts of its upload from the object that they become.
+            if file.hasBytesInTransit, node.state.withLock({ $0.openCount > 0 }) { try await bringBack(node) }
             // Held, not only settled: who has it open for writing may close it meanwhile.
             await queue.hold(file)
             if node.state.withLock({ $0.openCount > 0 }) { try await keepBytes(of: node, in: file) }

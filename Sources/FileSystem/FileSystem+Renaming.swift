@@ -120,7 +120,7 @@ extension FileSystem {
         if let file = node.stagedFile {
             await queue.hold(file)
             // A file that has no object yet only gets another key: its data goes there in the first place.
-            if file.base == nil {
+            if file.base == nil, !file.hasBytesInTransit {
                 try await rekey(node, file, to: newKey, replacing: target)
                 return
             }

@@ -200,31 +200,45 @@ extension FileSystem {
         let mustWait = area.isFull(adding: bytes.count) || node.stagedFile?.isContended == true
         if !mustWait, isStaged || changes.tryEnterShared() {
             defer { if !isStaged { changes.leaveShared() } }
-            do throws(FileSystemError) { return .ready(try writeNow(handle, offset: offset, bytes: bytes)) } catch {
+            do throws(FileSystemError) {
+                if let count = try writeNow(handle, offset: offset, bytes: bytes) { return .ready(count) }
+            } catch {
                 return .failed(error)
             }
         }
         let copy = [UInt8](bytes)
         return .later { () async throws(FileSystemError) in
-            try await self.makeRoom(for: copy.count)
+            try await self.makeRoom(for: copy.count, in: node)
             await node.stagedFile?.waitWhileContended()
-            return try await self.changes.shared { () async throws(FileSystemError) in
-                // `withUnsafeBytes` does not carry typed throws.
-                let result = copy.withUnsafeBytes { bytes in
-                    Result { () throws(FileSystemError) in try self.writeNow(handle, offset: offset, bytes: bytes) }
+            while true {
+                let written = try await self.changes.shared { () async throws(FileSystemError) -> Int? in
+                    // `withUnsafeBytes` does not carry typed throws.
+                    let result = copy.withUnsafeBytes { bytes in
+                        Result { () throws(FileSystemError) in
+                            try self.writeNow(handle, offset: offset, bytes: bytes)
+                        }
+                    }
+                    return try result.get()
                 }
-                return try result.get()
+                if let written { return written }
+                try await self.bringBack(node)
             }
         }
     }
 
+    /// Nil when the bytes that are to be overwritten must come back from the store first (`bringBack`).
     private func writeNow(_ handle: FileHandle, offset: Int, bytes: UnsafeRawBufferPointer) throws(FileSystemError)
-        -> Int
+        -> Int?
     {
         let node = handle.node
         let file = try stage(node)
         let count: Int
-        do throws(StagingError) { count = try file.write(bytes, at: offset) } catch { throw FileSystemError(error) }
+        do throws(StagingError) {
+            count = try writeOrMakeDiskSpace(file, offset: offset, bytes: bytes)
+        } catch {
+            if error == .inTransit { return nil }
+            throw FileSystemError(error)
+        }
         handle.state.withLock { $0.hasWritten = true }
         let now = time.now
         node.state.withLock { state in
@@ -233,27 +247,44 @@ extension FileSystem {
             state.changedAt = nowNanoseconds
             state.hasServedBytes = true
         }
+        queue.noteWritten(file)
         return count
     }
 
+    /// A full disk has bytes to give up that are in the store as well.
+    private func writeOrMakeDiskSpace(
+        _ file: StagedFile, offset: Int, bytes: UnsafeRawBufferPointer
+    ) throws(StagingError) -> Int {
+        do throws(StagingError) {
+            return try file.write(bytes, at: offset)
+        } catch {
+            guard error.isDiskFull, queue.freeDisk() > 0 else { throw error }
+            return try file.write(bytes, at: offset)
+        }
+    }
+
+    /// Bytes of the file are in parts of an upload only: it is completed, and what follows is a change of the object.
+    func bringBack(_ node: Node) async throws(FileSystemError) {
+        guard let file = node.stagedFile, file.hasBytesInTransit else { return }
+        try storeAttributes(of: node, in: file)
+        try await bring(file)
+    }
+
     /// Waits until uploads have freed room under the staging limit.
-    private func makeRoom(for byteCount: Int) async throws(FileSystemError) {
-        while area.isFull(adding: byteCount) {
-            let pending = area.files.filter { $0.needsUpload }
-            guard let limit = area.limit, byteCount <= limit, !pending.isEmpty else {
-                throw FileSystemError(StagingError.full(limitBytes: area.limit ?? 0))
-            }
-            var failure: StagingError?
-            for file in pending {
-                do throws(StagingError) {
-                    try await queue.flush(file)
-                    failure = nil
-                    break
-                } catch {
-                    failure = error
+    private func makeRoom(for byteCount: Int, in node: Node) async throws(FileSystemError) {
+        do throws(StagingError) {
+            while area.isFull(adding: byteCount) {
+                queue.freeSentParts()
+                guard area.isFull(adding: byteCount) else { return }
+                guard let limit = area.limit, byteCount <= limit else {
+                    throw StagingError.full(limitBytes: area.limit ?? 0)
                 }
+                try await queue.waitForRoom()
             }
-            if let failure { throw FileSystemError(failure) }
+        } catch {
+            // The program is told, and what it has written so far is no file that it made.
+            if case .full = error { node.stagedFile?.noteFailedWrite() }
+            throw FileSystemError(error)
         }
     }
 
@@ -278,6 +309,7 @@ extension FileSystem {
             return .ready(())
         }
         do throws(FileSystemError) { try storeAttributes(of: handle.node, in: file) } catch { return .failed(error) }
+        if file.isIncomplete { return .failed(FileSystemError(StagingError.incomplete)) }
         if mayAnswerEarly {
             queue.submit(file)
             return .ready(())

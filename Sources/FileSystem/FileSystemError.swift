@@ -66,7 +66,8 @@ public struct FileSystemError: Error, Sendable, Equatable {
     public init(_ error: StagingError) {
         switch error {
         case .disk(let code, _): self.init(.localDisk(code), cause: error.description)
-        case .full: self.init(.noSpace, cause: error.description)
+        case .full, .incomplete: self.init(.noSpace, cause: error.description)
+        case .inTransit: self.init(.inputOutput, cause: error.description)
         case .conflict: self.init(.stale, cause: error.description)
         case .store(let cause):
             // A write that finds its object or bucket gone has failed; "no such file" would be taken for an answer.

@@ -73,6 +73,11 @@ public final class Node: Sendable {
         state.withLock { if case .staged(let file) = $0.content { file } else { nil } }
     }
 
+    /// Whether a truncate to this length cuts bytes that are in an unfinished upload only.
+    func isCutInTransit(at byteCount: Int) -> Bool {
+        byteCount > 0 && stagedFile?.isInTransit(ByteRange(byteCount - 1, byteCount)) == true
+    }
+
     /// Whether local changes wait for their upload: such a node is known better here than in the store.
     var isPending: Bool { stagedFile != nil }
 }

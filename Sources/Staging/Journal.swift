@@ -13,15 +13,18 @@ final class Journal: @unchecked Sendable {
 
     private let path: String
     private var descriptor: Int32
+    /// What was appended since the journal was last written whole.
+    private var appendedBytes = 0
+    private var wholeBytes = 0
 
     /// Creates the journal with its first records, replacing any earlier one atomically.
     init(path: String, records: [JournalRecord]) throws(StagingError) {
         self.path = path
-        descriptor = try Self.writeWhole(path: path, records: records)
+        (descriptor, wholeBytes) = try Self.writeWhole(path: path, records: records)
     }
 
-    /// Opens an existing journal for appending after the valid part, and returns its records.
-    /// Nil when the file is not a journal at all, or holds no valid first record.
+    /// Opens an existing journal for appending, and returns its records. A last record that was cut off is removed: it was
+    /// not acknowledged. Nil when the file is no journal, or is damaged in another way: then it is left as it is.
     static func load(path: String) throws(StagingError) -> (journal: Journal, records: [JournalRecord])? {
         let descriptor = open(path, O_RDWR | O_APPEND | O_CLOEXEC)
         guard descriptor >= 0 else { throw .disk(code: errno, action: "opening the journal \(path)") }
@@ -29,8 +32,8 @@ final class Journal: @unchecked Sendable {
             close(descriptor)
             return nil
         }
-        let (records, validByteCount) = JournalRecord.decode(Array(bytes.dropFirst(magic.count)))
-        guard case .begin? = records.first else {
+        let (records, validByteCount, ending) = JournalRecord.decode(Array(bytes.dropFirst(magic.count)))
+        guard case .begin? = records.first, ending != .damaged else {
             close(descriptor)
             return nil
         }
@@ -49,29 +52,39 @@ final class Journal: @unchecked Sendable {
     }
 
     func append(_ record: JournalRecord) throws(StagingError) {
-        try Self.writeAll(descriptor, record.encoded(), path: path)
+        let bytes = record.encoded()
+        try Self.writeAll(descriptor, bytes, path: path)
+        appendedBytes += bytes.count
     }
+
+    /// Whether so much was appended that writing the present state anew makes it shorter: a file that is changed for days
+    /// has a journal in proportion to its ranges, not to its writes.
+    var isWorthRewriting: Bool { appendedBytes > max(64 << 10, 4 * wholeBytes) }
 
     /// Replaces the whole journal atomically (rename): for a new key, a new base, or to drop what no longer counts.
     func rewrite(_ records: [JournalRecord]) throws(StagingError) {
         let fresh = try Self.writeWhole(path: path, records: records)
         close(descriptor)
-        descriptor = fresh
+        (descriptor, wholeBytes) = fresh
+        appendedBytes = 0
     }
 
-    private static func writeWhole(path: String, records: [JournalRecord]) throws(StagingError) -> Int32 {
+    private static func writeWhole(path: String, records: [JournalRecord]) throws(StagingError) -> (
+        descriptor: Int32, byteCount: Int
+    ) {
         let temporary = path + ".new"
         let descriptor = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw .disk(code: errno, action: "creating the journal \(temporary)") }
+        let bytes = records.reduce(into: magic) { $0 += $1.encoded() }
         do throws(StagingError) {
-            try writeAll(descriptor, records.reduce(into: magic) { $0 += $1.encoded() }, path: temporary)
+            try writeAll(descriptor, bytes, path: temporary)
             guard rename(temporary, path) == 0 else { throw .disk(code: errno, action: "renaming the journal \(path)") }
         } catch {
             close(descriptor)
             unlink(temporary)
             throw error
         }
-        return descriptor
+        return (descriptor, bytes.count)
     }
 
     private static func writeAll(_ descriptor: Int32, _ bytes: [UInt8], path: String) throws(StagingError) {

@@ -18,6 +18,16 @@ public enum JournalRecord: Sendable, Equatable {
     case sending(PublicationMark)
     /// Up to here everything is in the bucket, as the base.
     case published
+    /// A multipart upload was begun, whose object will have these properties. It replaces an earlier one.
+    case uploading(UploadReference, ObjectProperties)
+    /// The store has acknowledged a part of that upload. It counts until one of its bytes is changed.
+    case sent(SentPart)
+    /// These bytes of the data file were given up: they are in parts of the upload.
+    case freed(ByteRange)
+    /// An upload of ours that nobody will complete, to be given up.
+    case orphaned(UploadReference)
+    /// A write of these bytes failed after the program had been told of others: the file is not sent like that.
+    case failed(ByteRange)
 }
 
 /// What a publishing request would leave in the bucket: enough to know the object again as ours.
@@ -67,7 +77,10 @@ public struct StagedIdentity: Sendable, Equatable {
 }
 
 extension JournalRecord {
-    private enum Tag: UInt8 { case begin = 1, wrote, truncated, properties, sending, published }
+    private enum Tag: UInt8 {
+        case begin = 1
+        case wrote, truncated, properties, sending, published, uploading, sent, freed, orphaned, failed
+    }
 
     /// The record framed for the file: payload length, CRC-32C of the payload, payload; integers little-endian.
     func encoded() -> [UInt8] {
@@ -94,8 +107,7 @@ extension JournalRecord {
             payload.put(identity.properties)
         case .wrote(let range):
             payload.put(Tag.wrote.rawValue)
-            payload.put(range.lowerBound)
-            payload.put(range.upperBound)
+            payload.put(range)
         case .truncated(let byteCount):
             payload.put(Tag.truncated.rawValue)
             payload.put(byteCount)
@@ -108,6 +120,25 @@ extension JournalRecord {
             payload.put(ObjectProperties(metadata: mark.metadata))
         case .published:
             payload.put(Tag.published.rawValue)
+        case .uploading(let upload, let properties):
+            payload.put(Tag.uploading.rawValue)
+            payload.put(upload)
+            payload.put(properties)
+        case .sent(let part):
+            payload.put(Tag.sent.rawValue)
+            payload.put(part.number)
+            payload.put(part.range)
+            payload.put(part.source == .base)
+            payload.put(part.etag.value)
+        case .freed(let range):
+            payload.put(Tag.freed.rawValue)
+            payload.put(range)
+        case .orphaned(let upload):
+            payload.put(Tag.orphaned.rawValue)
+            payload.put(upload)
+        case .failed(let range):
+            payload.put(Tag.failed.rawValue)
+            payload.put(range)
         }
         var frame = ByteEncoder()
         frame.put(UInt32(payload.bytes.count))
@@ -115,20 +146,42 @@ extension JournalRecord {
         return frame.bytes + payload.bytes
     }
 
+    /// How the bytes of a journal end.
+    enum Ending: Equatable {
+        case whole
+        /// The last append was cut off: it was not acknowledged.
+        case torn
+        /// Not what an append that was cut off leaves: bytes were changed on the disk, or another version of pail wrote them.
+        case damaged
+    }
+
+    private static let byteCountMax = 1 << 20
+
     /// The records at the front of `bytes`, up to the first that is torn or damaged, and how many bytes they take.
-    static func decode(_ bytes: [UInt8]) -> (records: [JournalRecord], validByteCount: Int) {
+    static func decode(_ bytes: [UInt8]) -> (records: [JournalRecord], validByteCount: Int, ending: Ending) {
         var records: [JournalRecord] = []
         var position = 0
-        while true {
-            var frame = ByteDecoder(bytes, from: position)
-            guard let length: UInt32 = frame.integer(), let crc: UInt32 = frame.integer(),
-                length <= 1 << 20, let payload = frame.take(Int(length)), CRC32C.of(payload) == crc,
-                let record = decode(payload: payload)
-            else { break }
+        while position < bytes.count {
+            guard let (payload, end) = framed(bytes, at: position) else {
+                // An append is one record: behind a torn one there is nothing.
+                let isLast = !(position + 1..<bytes.count).contains { framed(bytes, at: $0) != nil }
+                return (records, position, isLast ? .torn : .damaged)
+            }
+            // Its checksum holds, so it was written like that.
+            guard let record = decode(payload: payload) else { return (records, position, .damaged) }
             records.append(record)
-            position = frame.position
+            position = end
         }
-        return (records, position)
+        return (records, position, .whole)
+    }
+
+    /// The payload of the record at `position`, if one stands there whole, and where it ends.
+    private static func framed(_ bytes: [UInt8], at position: Int) -> (payload: [UInt8], end: Int)? {
+        var frame = ByteDecoder(bytes, from: position)
+        guard let length: UInt32 = frame.integer(), let crc: UInt32 = frame.integer(), length > 0,
+            length <= byteCountMax, let payload = frame.take(Int(length)), CRC32C.of(payload) == crc
+        else { return nil }
+        return (payload, frame.position)
     }
 
     private static func decode(payload: [UInt8]) -> JournalRecord? {
@@ -165,8 +218,7 @@ extension JournalRecord {
                     key: key, base: base, baseByteCount: baseByteCount, byteCount: byteCount, condition: condition,
                     properties: properties))
         case .wrote:
-            guard let lower = input.count(), let upper = input.count(), lower <= upper else { return nil }
-            return .wrote(ByteRange(lower, upper))
+            return input.range().map { .wrote($0) }
         case .truncated:
             guard let byteCount = input.count() else { return nil }
             return .truncated(byteCount)
@@ -177,105 +229,17 @@ extension JournalRecord {
             guard let byteCount = input.count(), let properties = input.properties() else { return nil }
             return .sending(PublicationMark(byteCount: byteCount, metadata: properties.metadata))
         case .published: return .published
+        case .uploading:
+            guard let upload = input.upload(), let properties = input.properties() else { return nil }
+            return .uploading(upload, properties)
+        case .sent:
+            guard let number = input.count(), let range = input.range(), let isCopied = input.bool(),
+                let etag = input.string().flatMap({ ETag($0) })
+            else { return nil }
+            return .sent(SentPart(number: number, range: range, source: isCopied ? .base : .staged, etag: etag))
+        case .freed: return input.range().map { .freed($0) }
+        case .orphaned: return input.upload().map { .orphaned($0) }
+        case .failed: return input.range().map { .failed($0) }
         }
-    }
-}
-
-/// Appends little-endian integers and length-prefixed strings.
-private struct ByteEncoder {
-    private(set) var bytes: [UInt8] = []
-
-    mutating func put(_ value: some FixedWidthInteger) {
-        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
-    }
-
-    mutating func put(_ value: Bool) { put(UInt8(value ? 1 : 0)) }
-
-    mutating func put(_ value: String) {
-        put(UInt32(value.utf8.count))
-        bytes.append(contentsOf: value.utf8)
-    }
-
-    mutating func put(_ value: String?) {
-        put(value != nil)
-        if let value { put(value) }
-    }
-
-    mutating func put(_ value: ObjectProperties) {
-        put(UInt32(value.metadata.count))
-        for (name, text) in value.metadata.sorted(by: { $0.key < $1.key }) {
-            put(name)
-            put(text)
-        }
-        for field in [
-            value.contentType, value.cacheControl, value.contentEncoding, value.contentDisposition,
-            value.contentLanguage,
-            value.storageClass,
-        ] { put(field) }
-    }
-}
-
-/// Reads what `ByteEncoder` wrote; every method is nil when the bytes do not hold it.
-private struct ByteDecoder {
-    private let bytes: [UInt8]
-    private(set) var position: Int
-
-    init(_ bytes: [UInt8], from position: Int) {
-        self.bytes = bytes
-        self.position = position
-    }
-
-    mutating func take(_ count: Int) -> [UInt8]? {
-        guard count >= 0, bytes.count - position >= count else { return nil }
-        defer { position += count }
-        return Array(bytes[position..<position + count])
-    }
-
-    mutating func integer<Value: FixedWidthInteger>() -> Value? {
-        let size = MemoryLayout<Value>.size
-        guard bytes.count - position >= size else { return nil }
-        defer { position += size }
-        return bytes.withUnsafeBytes { Value(littleEndian: $0.loadUnaligned(fromByteOffset: position, as: Value.self)) }
-    }
-
-    /// A size or position: not negative.
-    mutating func count() -> Int? {
-        guard let value: Int = integer(), value >= 0 else { return nil }
-        return value
-    }
-
-    mutating func bool() -> Bool? {
-        guard let value: UInt8 = integer(), value <= 1 else { return nil }
-        return value == 1
-    }
-
-    mutating func string() -> String? {
-        guard let length: UInt32 = integer(), let text = take(Int(length)) else { return nil }
-        return String(validating: text, as: UTF8.self)
-    }
-
-    /// The outer nil is damage, the inner one an absent value.
-    private mutating func optionalString() -> String?? {
-        guard let present = bool() else { return nil }
-        guard present else { return .some(nil) }
-        guard let text = string() else { return nil }
-        return .some(text)
-    }
-
-    mutating func properties() -> ObjectProperties? {
-        guard let count: UInt32 = integer(), count <= 4096 else { return nil }
-        var result = ObjectProperties()
-        for _ in 0..<count {
-            guard let name = string(), let text = string() else { return nil }
-            result.metadata[name] = text
-        }
-        let fields: [WritableKeyPath<ObjectProperties, String?>] = [
-            \.contentType, \.cacheControl, \.contentEncoding, \.contentDisposition, \.contentLanguage, \.storageClass,
-        ]
-        for field in fields {
-            guard let value = optionalString() else { return nil }
-            result[keyPath: field] = value
-        }
-        return result
     }
 }

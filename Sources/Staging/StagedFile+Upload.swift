@@ -10,8 +10,9 @@ struct UploadSnapshot: Sendable {
     let identity: StagedIdentity
     let dirty: ByteRangeSet
 
-    var mark: PublicationMark {
-        PublicationMark(byteCount: identity.byteCount, metadata: identity.properties.metadata)
+    /// What publishing it leaves in the bucket: with these properties, which a multipart upload was begun with.
+    func mark(_ properties: ObjectProperties) -> PublicationMark {
+        PublicationMark(byteCount: identity.byteCount, metadata: properties.metadata)
     }
 }
 
@@ -27,7 +28,7 @@ extension StagedFile {
             state.baseLimitSinceSnapshot = Int.max
             state.snapshotBytes = state.identity.byteCount
             state.sentBytes = 0
-            return UploadSnapshot(generation: state.generation, identity: state.identity, dirty: state.dirty)
+            return UploadSnapshot(generation: state.generation, identity: state.identity, dirty: state.contents.dirty)
         }
     }
 
@@ -38,71 +39,88 @@ extension StagedFile {
         state.withLock { $0.sentBytes += count }
     }
 
-    /// A request that may publish the snapshot is about to be sent. The journal knows, so that after kill -9 the next
+    /// A request that may publish is about to be sent. The journal knows, so that after kill -9 the next
     /// mount does not take our own object for another client's; without room for that, it would.
-    func beginPublication(_ snapshot: UploadSnapshot) {
-        let mark = snapshot.mark
+    /// Returns whether one like it was sent before, whose outcome is not known.
+    func beginPublication(_ mark: PublicationMark) -> Bool {
         state.withLock { state in
-            guard !state.uncertain.contains(mark) else { return }
-            state.uncertain.append(mark)
+            guard !state.contents.uncertain.contains(mark) else { return true }
+            state.contents.apply(.sending(mark))
             do throws(StagingError) { try state.journal.append(.sending(mark)) } catch {}
+            return false
         }
     }
 
-    /// The publishing request of the snapshot has certainly done nothing.
-    func refutePublication(_ snapshot: UploadSnapshot, wasUncertain: Bool) {
-        guard !wasUncertain else { return }
-        state.withLock { state in state.uncertain.removeAll { $0 == snapshot.mark } }
+    /// The publishing request has certainly done nothing.
+    func refutePublication(_ mark: PublicationMark) {
+        state.withLock { state in state.contents.forget(mark) }
     }
 
     /// Whether the key may hold bytes of this file that no answer has confirmed.
-    public var publicationIsUncertain: Bool { state.withLock { !$0.uncertain.isEmpty } }
+    public var publicationIsUncertain: Bool { state.withLock { !$0.contents.uncertain.isEmpty } }
 
     /// Whether an object may stand under the key: the base, one of ours whose answer was lost, or one that this file
     /// replaces once it is uploaded.
     public var keyMayHoldObject: Bool {
-        state.withLock { $0.identity.base != nil || !$0.uncertain.isEmpty || $0.identity.condition != .ifAbsent }
+        state.withLock {
+            $0.identity.base != nil || !$0.contents.uncertain.isEmpty || $0.identity.condition != .ifAbsent
+        }
     }
 
     /// What the next upload is conditional on.
     public var condition: WriteCondition { state.withLock { $0.identity.condition } }
 
-    /// Whether an earlier request that looked like this snapshot may have published it.
-    func isUncertain(_ snapshot: UploadSnapshot) -> Bool { state.withLock { $0.uncertain.contains(snapshot.mark) } }
+    /// A write behind the end was refused for want of room.
+    public func noteFailedWrite() {
+        state.withLock { state in
+            state.noteFailed(ByteRange(offset: state.identity.byteCount, count: 1))
+        }
+    }
+
+    /// Whether a write has failed: what is staged is no state that a program made, and is not sent.
+    public var isIncomplete: Bool { state.withLock { !$0.contents.failed.isEmpty && !$0.abandoned } }
 
     /// Takes an object that stands under the key for the base if a request of ours, whose answer was lost, wrote it.
     /// What differs from it is dirty already: `dirty` holds everything since an older base.
     func rebase(ontoOwn info: ObjectInfo) -> Bool {
-        state.withLock { state in
-            guard state.identity.base != info.version, state.uncertain.contains(where: { $0.isMark(of: info) }) else {
-                return false
-            }
+        let isOwn = state.withLock { state in
+            guard state.identity.base != info.version,
+                let mark = state.contents.uncertain.first(where: { $0.isMark(of: info) })
+            else { return false }
             state.phase = .queued
             state.snapshotBytes = 0
-            state.identity.base = info.version
-            state.identity.baseByteCount = min(state.identity.baseByteCount, info.version.byteCount)
-            state.identity.condition = .ifMatch(info.version.etag)
+            let isOfUpload = state.contents.upload.map { $0.properties.metadata == mark.metadata } ?? false
+            state.contents.rebase(info.version, isOfUpload: isOfUpload)
+            count(&state)
             do throws(StagingError) { try state.rewriteJournal() } catch {}
             return true
         }
+        area.abortOrphans(of: self)
+        return isOwn
     }
 
     /// Books a published snapshot: the new object is the base of what follows. Returns who waited for it.
     /// The journal is rewritten; if that fails the old one stays, which would at worst upload the same bytes again.
-    func finishSnapshot(_ snapshot: UploadSnapshot, published version: ObjectVersion) -> [OneShot<UploadOutcome>] {
+    /// - Parameter properties: what the object has; where the file has others by now, they are still to be brought.
+    func finishSnapshot(
+        _ snapshot: UploadSnapshot, published version: ObjectVersion, properties: ObjectProperties
+    ) -> [OneShot<UploadOutcome>] {
         state.withLock { state in
             state.phase = .queued
-            state.uncertain = []
-            state.identity.base = version
-            state.identity.condition = .ifMatch(version.etag)
-            state.identity.baseByteCount = min(version.byteCount, state.baseLimitSinceSnapshot)
-            state.dirty = state.dirtySinceSnapshot
             state.publishedGeneration = snapshot.generation
+            let isPropertiesMissing = properties != state.identity.properties
+            if isPropertiesMissing, state.generation == snapshot.generation { state.generation += 1 }
+            // What was extended since has no base bytes and is dirty; everything else may be read from either home.
+            state.contents.published(
+                version, baseByteCount: min(version.byteCount, state.baseLimitSinceSnapshot),
+                since: state.dirtySinceSnapshot, isChanged: state.publishedGeneration < state.generation)
+            state.stream.restart()
             state.failure = nil
             state.staleAttempts = 0
+            state.lostUploadCount = 0
             state.snapshotBytes = 0
             state.pendingSince = nil
-            // What was extended since has no base bytes and is dirty; everything else may be read from either home.
+            count(&state)
             do throws(StagingError) { try state.rewriteJournal() } catch {}
             return state.takeWaiters()
         }
@@ -128,14 +146,12 @@ extension StagedFile {
     /// All bytes must be local.
     func becomeConflictCopy(_ key: ObjectKey) throws(StagingError) {
         try state.withLock { state throws(StagingError) in
-            state.identity.key = key
-            state.identity.base = nil
-            state.identity.baseByteCount = 0
-            state.identity.condition = .ifAbsent
-            state.dirty.insert(ByteRange(0, state.identity.byteCount))
-            state.uncertain = []
+            state.contents.becomeNew(key, condition: .ifAbsent)
+            state.stream = PartStream()
+            count(&state)
             try state.rewriteJournal()
         }
+        area.abortOrphans(of: self)
     }
 }
 
@@ -147,7 +163,7 @@ extension StagedFile {
     func lose(to error: StagingError) -> UploadSnapshot {
         state.withLock { state in
             state.lost = error
-            return UploadSnapshot(generation: state.generation, identity: state.identity, dirty: state.dirty)
+            return UploadSnapshot(generation: state.generation, identity: state.identity, dirty: state.contents.dirty)
         }
     }
 
@@ -161,6 +177,7 @@ extension StagedFile {
     func giveUpLost() -> [OneShot<UploadOutcome>] {
         let waiters = state.withLock { state in
             state.abandoned = true
+            count(&state)
             return state.takeWaiters()
         }
         area.forget(self)
@@ -193,10 +210,13 @@ extension StagedFile.State {
 final class StagedBody: BodySource {
     private let file: StagedFile
     private let range: ByteRange
+    /// Of a part; nil for a whole snapshot.
+    private let partNumber: Int?
 
-    init(_ file: StagedFile, range: ByteRange) {
+    init(_ file: StagedFile, range: ByteRange, partNumber: Int? = nil) {
         self.file = file
         self.range = range
+        self.partNumber = partNumber
     }
 
     var byteCount: Int { range.count }
@@ -207,8 +227,8 @@ final class StagedBody: BodySource {
         } catch {
             return false
         }
-        // After the read: a write marks the snapshot stale before it changes a byte.
-        return !file.snapshotIsStale
+        // After the read: a write marks snapshot and part stale before it changes a byte.
+        return !(partNumber.map { file.isStale(part: $0) } ?? file.snapshotIsStale)
     }
 }
 
@@ -260,12 +280,10 @@ extension StagedFile {
     public func moveBase(to version: ObjectVersion) throws(StagingError) {
         try state.withLock { state throws(StagingError) in
             precondition(state.phase != .uploading, "the base moved during an upload")
-            state.identity.key = version.key
-            state.identity.base = version
-            state.identity.condition = .ifMatch(version.etag)
-            state.uncertain = []
+            state.contents.moveBase(to: version)
             try state.rewriteJournal()
         }
+        area.abortOrphans(of: self)
     }
 }
 
@@ -292,7 +310,8 @@ extension StagedFile {
                 case .uploading: .sending
                 }
             return UploadProgress(
-                phase: phase, sentBytes: state.phase == .uploading ? state.sentBytes : 0,
+                phase: phase,
+                sentBytes: state.contents.upload?.sentByteCount ?? (state.phase == .uploading ? state.sentBytes : 0),
                 totalBytes: state.identity.byteCount, failure: state.failure, pendingSince: state.pendingSince)
         }
     }

@@ -19,11 +19,14 @@ public final class StagedFile: Sendable {
         case local(ByteRange)
         /// In the base object.
         case base(ObjectVersion, ByteRange)
+        /// In a part of an upload: to be had when that is completed.
+        case inTransit(ByteRange)
 
         public var range: ByteRange {
             switch self {
             case .local(let range): range
             case .base(_, let range): range
+            case .inTransit(let range): range
             }
         }
     }
@@ -39,12 +42,8 @@ public final class StagedFile: Sendable {
     }
 
     struct State {
-        var identity: StagedIdentity
+        var contents: StagedContents
         var journal: Journal
-        /// Bytes that the data file holds.
-        var local: ByteRangeSet
-        /// Bytes that differ from the base.
-        var dirty: ByteRangeSet
         /// Counts changes of any kind; what the last completed upload contained.
         var generation: UInt64 = 1
         var publishedGeneration: UInt64 = 0
@@ -56,8 +55,6 @@ public final class StagedFile: Sendable {
         /// A byte of the snapshot was overwritten: what is still to be read for it would be a mix.
         var snapshotIsStale = false
         var staleAttempts = 0
-        /// The publishing requests whose outcome is not known: the key may hold what one of them wrote.
-        var uncertain: [PublicationMark] = []
         /// Removed: never uploaded again.
         var abandoned = false
         /// Why the file takes no change any more: another client replaced its base, and the rest of it is gone.
@@ -77,6 +74,13 @@ public final class StagedFile: Sendable {
         var worker: Task<Void, Never>?
         /// When the file first had to wait for its upload; monotonic nanoseconds.
         var pendingSince: UInt64?
+        var stream = PartStream()
+        /// How often the store has lost the upload since the last success.
+        var lostUploadCount = 0
+        /// What the area counts of this file.
+        var countedBytes = 0
+
+        var identity: StagedIdentity { contents.identity }
     }
 
     /// The name of the files in the staging directory, without suffix.
@@ -90,8 +94,7 @@ public final class StagedFile: Sendable {
     unowned let area: StagingArea
 
     init(
-        id: String, directory: String, area: StagingArea, descriptor: Int32, identity: StagedIdentity,
-        journal: Journal, local: ByteRangeSet, dirty: ByteRangeSet, isChanged: Bool, uncertain: [PublicationMark] = []
+        id: String, directory: String, area: StagingArea, descriptor: Int32, journal: Journal, contents: StagedContents
     ) {
         self.id = id
         self.area = area
@@ -99,9 +102,8 @@ public final class StagedFile: Sendable {
         dataPath = Self.dataPath(directory, id)
         journalPath = Self.journalPath(directory, id)
         state = Lock(
-            State(
-                identity: identity, journal: journal, local: local, dirty: dirty,
-                publishedGeneration: isChanged ? 0 : 1, uncertain: uncertain))
+            State(contents: contents, journal: journal, publishedGeneration: contents.isChanged ? 0 : 1))
+        state.withLock { count(&$0) }
     }
 
     deinit {
@@ -120,7 +122,7 @@ public final class StagedFile: Sendable {
     public var base: ObjectVersion? { state.withLock { $0.identity.base } }
     public var failure: UploadFailure? { state.withLock { $0.failure } }
     /// Bytes of the data file that are not in the bucket.
-    public var dirtyByteCount: Int { state.withLock { $0.dirty.count } }
+    public var dirtyByteCount: Int { state.withLock { $0.contents.dirtyByteCount } }
     /// Whether anything (data, length or properties) is not in the bucket yet.
     public var needsUpload: Bool { state.withLock { $0.publishedGeneration < $0.generation && !$0.abandoned } }
 
@@ -135,18 +137,23 @@ public final class StagedFile: Sendable {
     public func pieces(_ range: ByteRange) -> [Piece] {
         state.withLock { state in
             guard let range = range.intersection(ByteRange(0, state.identity.byteCount)) else { return [] }
+            let contents = state.contents
             var result: [Piece] = []
-            var position = range.lowerBound
-            for part in state.local.intersection(range) {
-                if part.lowerBound > position, let base = state.identity.base {
-                    result.append(.base(base, ByteRange(position, part.lowerBound)))
+            func append(_ remote: ByteRange) {
+                for gap in contents.freed.isEmpty ? [remote] : contents.freed.gaps(in: remote) {
+                    if let base = contents.identity.base { result.append(.base(base, gap)) }
                 }
+                if contents.freed.isEmpty { return }
+                result += contents.freed.intersection(remote).map { .inTransit($0) }
+                result.sort { $0.range.lowerBound < $1.range.lowerBound }
+            }
+            var position = range.lowerBound
+            for part in contents.local.intersection(range) {
+                if part.lowerBound > position { append(ByteRange(position, part.lowerBound)) }
                 result.append(.local(part))
                 position = part.upperBound
             }
-            if position < range.upperBound, let base = state.identity.base {
-                result.append(.base(base, ByteRange(position, range.upperBound)))
-            }
+            if position < range.upperBound { append(ByteRange(position, range.upperBound)) }
             assert(result.reduce(0) { $0 + $1.range.count } == range.count, "every byte has a home")
             return result
         }
@@ -181,82 +188,113 @@ public final class StagedFile: Sendable {
 
     /// Writes at `offset`, extending the file with zeros up to it where needed. Returns when data and journal are with
     /// the kernel: kill -9 loses nothing of it. The returned count is short only when the disk filled up on the way.
+    /// - Throws: `.inTransit` when the bytes must come back from the store first.
     public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StagingError) -> Int {
         try state.withLock { state throws(StagingError) in
             if let lost = state.lost { throw lost }
             let old = state.identity.byteCount
             let wanted = ByteRange(offset: offset, count: bytes.count)
+            if state.contents.isInTransit(wanted) { throw .inTransit }
             if wanted.lowerBound < state.snapshotBytes, state.phase == .uploading { state.snapshotIsStale = true }
-            var done = 0
-            while done < bytes.count {
-                let count = pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
-                if count < 0 {
-                    let code = errno
-                    if code == EINTR { continue }
-                    if done > 0 { break }
-                    throw .disk(code: code, action: "writing \(dataPath)")
+            state.stream.changed(wanted)
+            do throws(StagingError) {
+                // Parts of what is overwritten count no more, whatever happens next.
+                let mustTellFirst = wanted.upperBound <= old && state.contents.touchesSentPart(wanted)
+                if mustTellFirst { try state.journal.append(.wrote(wanted)) }
+                let done = try put(bytes, at: offset)
+                // A write behind the end makes a hole, which reads as zeros from the sparse data file.
+                let written = ByteRange(offset: offset, count: done)
+                let covered = offset > old ? ByteRange(old, written.upperBound) : written
+                if !mustTellFirst, state.contents.mustTell(covered) {
+                    do throws(StagingError) {
+                        try state.journal.append(.wrote(covered))
+                    } catch {
+                        // Bytes behind the end would come to light when the file is extended later.
+                        if written.upperBound > old { ftruncate(descriptor, off_t(old)) }
+                        throw error
+                    }
                 }
-                done += count
+                state.contents.apply(.wrote(covered))
+                state.dirtySinceSnapshot.insert(covered)
+                didChange(&state)
+                return done
+            } catch {
+                if case .disk = error { state.noteFailed(wanted) }
+                throw error
             }
-            // A write behind the end makes a hole, which reads as zeros from the sparse data file.
-            let written = ByteRange(offset: offset, count: done)
-            let covered = offset > old ? ByteRange(old, written.upperBound) : written
-            if !state.dirty.contains(covered) || written.upperBound > old {
-                do throws(StagingError) {
-                    try state.journal.append(.wrote(covered))
-                } catch {
-                    // Bytes behind the end would come to light when the file is extended later.
-                    if written.upperBound > old { ftruncate(descriptor, off_t(old)) }
-                    throw error
-                }
-            }
-            state.local.insert(covered)
-            state.dirty.insert(covered)
-            state.dirtySinceSnapshot.insert(covered)
-            state.identity.byteCount = max(old, written.upperBound)
-            state.generation += 1
-            return done
         }
     }
 
+    /// Gives a range of the data file back to the disk; it reads as zeros, and is not to be read.
+    func punch(_ range: ByteRange) {
+        // A filesystem that cannot keeps the bytes, which nobody asks for.
+        _ = pail_punch_hole(descriptor, Int64(range.lowerBound), Int64(range.count))
+    }
+
+    /// Writes to the data file; short only when the disk fills up on the way.
+    private func put(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StagingError) -> Int {
+        var done = 0
+        while done < bytes.count {
+            let count = pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
+            if count < 0 {
+                let code = errno
+                if code == EINTR { continue }
+                if done > 0 { break }
+                throw .disk(code: code, action: "writing \(dataPath)")
+            }
+            done += count
+        }
+        return done
+    }
+
     /// Cuts or extends (with zeros) the file.
+    /// - Throws: `.inTransit` when bytes must come back from the store first.
     public func truncate(to byteCount: Int) throws(StagingError) {
         try state.withLock { state throws(StagingError) in
             if let lost = state.lost { throw lost }
             let old = state.identity.byteCount
-            guard byteCount != old else { return }
+            guard byteCount != old else {
+                // Nothing is missing behind this length.
+                return state.forgetFailed(from: byteCount)
+            }
+            // A part that is cut in the middle must be whole here.
+            if byteCount > 0, byteCount < old, state.contents.isInTransit(ByteRange(byteCount - 1, byteCount)),
+                state.contents.isInTransit(ByteRange(byteCount, byteCount + 1))
+            {
+                throw .inTransit
+            }
             if byteCount < state.snapshotBytes, state.phase == .uploading { state.snapshotIsStale = true }
             // Journal first: if we die in between, the replay cuts the data file.
             try state.journal.append(.truncated(byteCount))
             guard ftruncate(descriptor, off_t(byteCount)) == 0 else {
                 throw .disk(code: errno, action: "truncating \(dataPath)")
             }
-            Self.applyTruncate(
-                to: byteCount, from: old, identity: &state.identity, local: &state.local, dirty: &state.dirty)
+            state.stream.changed(ByteRange(min(old, byteCount), max(old, byteCount)))
+            state.contents.apply(.truncated(byteCount))
+            state.forgetFailed(from: byteCount)
             if byteCount < old {
                 state.dirtySinceSnapshot.remove(ByteRange(byteCount, max(old, byteCount)))
                 state.baseLimitSinceSnapshot = min(state.baseLimitSinceSnapshot, byteCount)
             } else {
                 state.dirtySinceSnapshot.insert(ByteRange(old, byteCount))
             }
-            state.generation += 1
+            didChange(&state)
         }
     }
 
-    static func applyTruncate(
-        to byteCount: Int, from old: Int, identity: inout StagedIdentity, local: inout ByteRangeSet,
-        dirty: inout ByteRangeSet
-    ) {
-        if byteCount < old {
-            let cut = ByteRange(byteCount, old)
-            local.remove(cut)
-            dirty.remove(cut)
-            identity.baseByteCount = min(identity.baseByteCount, byteCount)
-        } else {
-            local.insert(ByteRange(old, byteCount))
-            dirty.insert(ByteRange(old, byteCount))
-        }
-        identity.byteCount = byteCount
+    /// After each change that the journal has: counts it, and keeps the journal short.
+    private func didChange(_ state: inout State) {
+        state.generation += 1
+        count(&state)
+        // If that fails, the long one stays.
+        if state.journal.isWorthRewriting { do throws(StagingError) { try state.rewriteJournal() } catch {} }
+    }
+
+    /// Tells the area how much of this file is on the disk and not in the bucket.
+    func count(_ state: inout State) {
+        let bytes = state.abandoned ? 0 : state.contents.dirtyByteCount - state.contents.freedByteCount
+        area.count(bytes - state.countedBytes)
+        state.countedBytes = bytes
     }
 
     /// Replaces the object's properties (attributes among them).
@@ -265,8 +303,8 @@ public final class StagedFile: Sendable {
             if let lost = state.lost { throw lost }
             guard properties != state.identity.properties else { return }
             try state.journal.append(.properties(properties))
-            state.identity.properties = properties
-            state.generation += 1
+            state.contents.apply(.properties(properties))
+            didChange(&state)
         }
     }
 
@@ -275,10 +313,8 @@ public final class StagedFile: Sendable {
         try state.withLock { state throws(StagingError) in
             precondition(state.phase == .idle, "rekey during an upload")
             precondition(state.identity.base == nil || state.identity.baseByteCount == 0, "rekey of a file with a base")
-            state.identity.key = key
-            state.identity.base = nil
-            state.identity.condition = condition
-            state.uncertain = []
+            state.contents.becomeNew(key, condition: condition)
+            state.stream = PartStream()
             state.generation += 1
             try state.rewriteJournal()
         }
@@ -295,6 +331,7 @@ public final class StagedFile: Sendable {
             let step = ByteRange(position, min(position + stepBytes, range.upperBound))
             position = step.upperBound
             for piece in pieces(step) {
+                if case .inTransit = piece { throw .inTransit }
                 guard case .base(let version, let wanted) = piece else { continue }
                 let bytes: [UInt8]
                 do throws(StoreError) { bytes = try await fetch(version, wanted) } catch { throw .store(error) }
@@ -303,9 +340,9 @@ public final class StagedFile: Sendable {
                     guard state.identity.base == version,
                         let live = wanted.intersection(ByteRange(0, state.identity.baseByteCount))
                     else { return }
-                    for gap in state.local.gaps(in: live) {
+                    for gap in state.contents.local.gaps(in: live) {
                         try writeFetched(bytes, of: wanted, gap: gap)
-                        state.local.insert(gap)
+                        state.contents.fetched(gap)
                     }
                 }
             }
@@ -332,10 +369,11 @@ public final class StagedFile: Sendable {
     // MARK: The end
 
     /// Marks the file as removed: it is never uploaded again. Its bytes stay readable and writable until the last
-    /// reference goes; the journal and the names of the files go now.
+    /// reference goes; the journal and the names of the files go now, or when its upload has been given up.
     public func abandon() {
         let waiters = state.withLock { state in
             state.abandoned = true
+            count(&state)
             return state.takeWaiters()
         }
         area.forget(self)
@@ -348,13 +386,21 @@ extension StagedFile.State {
     /// Writes the journal anew. Not of an abandoned file: its journal is removed, and must not come back without data.
     func rewriteJournal() throws(StagingError) {
         guard !abandoned else { return }
-        try journal.rewrite(records)
+        try journal.rewrite(contents.records)
     }
 
-    /// The journal that describes the present state.
-    var records: [JournalRecord] {
-        if publishedGeneration == generation { return [.begin(identity), .published] }
-        return [.begin(identity)] + dirty.ranges.map { .wrote($0) } + uncertain.map { .sending($0) }
+    /// A write that failed leaves the file in a state that no program made. Without room for a record of that, the
+    /// journal goes on without: the file is not sent while this process lives.
+    mutating func noteFailed(_ range: ByteRange) {
+        contents.apply(.failed(range))
+        do throws(StagingError) { try journal.append(.failed(range)) } catch {}
+    }
+
+    /// What could not be written behind the end of the file is not wanted any more.
+    mutating func forgetFailed(from byteCount: Int) {
+        guard let end = contents.failed.ranges.last?.upperBound, end > byteCount else { return }
+        contents.forgetFailed(from: byteCount)
+        do throws(StagingError) { try rewriteJournal() } catch {}
     }
 }
 

@@ -21,11 +21,14 @@ public final class StagingArea: Sendable {
     private struct Contents {
         var files: [String: StagedFile] = [:]
         var adopted: [Session] = []
+        var orphaned: (@Sendable (OrphanedUploads) -> Void)?
     }
 
     private let session: Session
     private let limitBytes: Int?
     private let nextNumber = Atomic<UInt64>(0)
+    /// On the disk and not in the bucket.
+    private let stagedBytes = Atomic<Int>(0)
     // A leaf lock.
     private let contents = Lock(Contents())
 
@@ -71,28 +74,48 @@ public final class StagingArea: Sendable {
             unlink(path)
             throw error
         }
-        // From `baseByteCount` on there is no base: a new file with a length begins as a hole.
-        var local = ByteRangeSet()
-        if identity.byteCount > identity.baseByteCount {
-            local.insert(ByteRange(identity.baseByteCount, identity.byteCount))
-            ftruncate(descriptor, off_t(identity.byteCount))
-        }
+        if identity.byteCount > identity.baseByteCount { ftruncate(descriptor, off_t(identity.byteCount)) }
         let file = StagedFile(
-            id: id, directory: session.directory, area: self, descriptor: descriptor, identity: identity,
-            journal: journal,
-            local: local, dirty: local, isChanged: isChanged)
+            id: id, directory: session.directory, area: self, descriptor: descriptor, journal: journal,
+            contents: StagedContents(identity, isChanged: isChanged))
         contents.withLock { $0.files[file.dataPath] = file }
         return file
     }
 
     /// Removes the file's traces from the disk: its bytes are in the bucket, or not wanted any more.
-    /// They stay readable through the object until its last reference goes.
+    /// They stay readable through the object until its last reference goes. Multipart uploads that it leaves open are named
+    /// in its journal until they are given up.
     public func forget(_ file: StagedFile) {
         let known = contents.withLock { $0.files.removeValue(forKey: file.dataPath) != nil }
         guard known else { return }
-        // The journal first: data without a journal is nothing, a journal without data would be damage.
-        unlink(file.journalPath)
+        let (identity, uploads) = file.leaveUploads()
+        if !uploads.isEmpty {
+            let records = [.begin(identity), .published] + uploads.map { JournalRecord.orphaned($0) }
+            do throws(StagingError) { _ = try Journal(path: file.journalPath, records: records) } catch {
+                unlink(file.journalPath)
+            }
+        } else {
+            // The journal first: data without a journal is nothing, a journal without data would be damage.
+            unlink(file.journalPath)
+        }
         unlink(file.dataPath)
+        guard !uploads.isEmpty else { return }
+        give(OrphanedUploads(journal: file.journalPath, uploads: uploads))
+    }
+
+    /// Sets who gives up the uploads that nobody will complete. Called outside of all locks.
+    func onOrphaned(_ action: @escaping @Sendable (OrphanedUploads) -> Void) {
+        contents.withLock { $0.orphaned = action }
+    }
+
+    private func give(_ orphaned: OrphanedUploads) {
+        guard !orphaned.uploads.isEmpty else { return }
+        contents.withLock { $0.orphaned }?(orphaned)
+    }
+
+    /// Has the uploads given up that a file has left behind and lives on without.
+    func abortOrphans(of file: StagedFile) {
+        give(OrphanedUploads(uploads: file.orphans) { [weak file] in file?.forgetOrphan($0) })
     }
 
     /// All files, those of adopted sessions included.
@@ -101,7 +124,12 @@ public final class StagingArea: Sendable {
     /// Whether writers should wait: the dirty bytes have reached the limit.
     public func isFull(adding byteCount: Int) -> Bool {
         guard let limitBytes else { return false }
-        return files.reduce(0) { $0 + $1.dirtyByteCount } + byteCount > limitBytes
+        return stagedBytes.load(ordering: .relaxed) + byteCount > limitBytes
+    }
+
+    /// A file has so many bytes more that are on the disk and not in the bucket.
+    func count(_ difference: Int) {
+        if difference != 0 { stagedBytes.add(difference, ordering: .relaxed) }
     }
 
     public var limit: Int? { limitBytes }
@@ -109,8 +137,11 @@ public final class StagingArea: Sendable {
     // MARK: What others left
 
     /// Takes over what ended mounts of this bucket left behind.
+    /// Has uploads given up that they left open.
     /// - Returns: the files with data that is not in the bucket, and what is left of other buckets.
     public func adoptLeftovers() -> (adopted: [StagedFile], foreign: [StagingLeftover], damaged: [String]) {
+        var orphaned: [OrphanedUploads] = []
+        defer { orphaned.forEach(give) }
         var adopted: [StagedFile] = []
         var foreign: [StagingLeftover] = []
         var damaged: [String] = []
@@ -137,6 +168,11 @@ public final class StagingArea: Sendable {
                     case .pending(let file):
                         adopted.append(file)
                         loaded += 1
+                    case .unchanged(let uploads) where !uploads.isEmpty:
+                        let path = StagedFile.journalPath(directory, id)
+                        unlink(StagedFile.dataPath(directory, id))
+                        orphaned.append(OrphanedUploads(journal: path, uploads: uploads))
+                        loaded += 1
                     case .unchanged:
                         unlink(StagedFile.journalPath(directory, id))
                         unlink(StagedFile.dataPath(directory, id))
@@ -158,54 +194,31 @@ public final class StagingArea: Sendable {
     private enum Loaded {
         case pending(StagedFile)
         /// Everything of it is in the bucket: it was open when its mount ended.
-        case unchanged
+        case unchanged(orphans: [UploadReference])
         case damaged
     }
 
     private func load(id: String, directory: String) throws(StagingError) -> Loaded {
         guard let (journal, records) = try Journal.load(path: StagedFile.journalPath(directory, id)),
-            case .begin(var identity)? = records.first
+            let contents = StagedContents(replaying: records)
         else { return .damaged }
-        var local = ByteRangeSet()
-        if identity.byteCount > identity.baseByteCount {
-            local.insert(ByteRange(identity.baseByteCount, identity.byteCount))
-        }
-        var dirty = local
-        var isChanged = true
-        var uncertain: [PublicationMark] = []
-        for record in records.dropFirst() {
-            isChanged = true
-            switch record {
-            case .published: isChanged = false
-            case .sending(let mark): uncertain.append(mark)
-            case .begin(let again): identity = again
-            case .wrote(let range):
-                local.insert(range)
-                dirty.insert(range)
-                identity.byteCount = max(identity.byteCount, range.upperBound)
-            case .truncated(let byteCount):
-                StagedFile.applyTruncate(
-                    to: byteCount, from: identity.byteCount, identity: &identity, local: &local, dirty: &dirty)
-            case .properties(let properties): identity.properties = properties
-            }
-        }
-        if !isChanged { return .unchanged }
+        guard contents.isChanged else { return .unchanged(orphans: contents.orphans) }
         let path = StagedFile.dataPath(directory, id)
         let descriptor = open(path, O_RDWR | O_CLOEXEC)
         guard descriptor >= 0 else { throw .disk(code: errno, action: "opening \(path)") }
         // A data file shorter than its journal has lost bytes: never fill them up with zeros.
         var status = stat()
-        let isWhole = fstat(descriptor, &status) == 0 && Int(status.st_size) >= (local.ranges.last?.upperBound ?? 0)
+        let localEnd = contents.local.ranges.last?.upperBound ?? 0
+        let isWhole = fstat(descriptor, &status) == 0 && Int(status.st_size) >= localEnd
         let endsInTruncate = if case .truncated? = records.last { true } else { false }
         guard isWhole || endsInTruncate else {
             close(descriptor)
             return .damaged
         }
-        ftruncate(descriptor, off_t(identity.byteCount))
+        ftruncate(descriptor, off_t(contents.identity.byteCount))
         let file = StagedFile(
-            id: id, directory: directory, area: self, descriptor: descriptor, identity: identity, journal: journal,
-            local: local, dirty: dirty, isChanged: true, uncertain: uncertain)
-        contents.withLock { $0.files[file.dataPath] = file }
+            id: id, directory: directory, area: self, descriptor: descriptor, journal: journal, contents: contents)
+        self.contents.withLock { $0.files[file.dataPath] = file }
         return .pending(file)
     }
 
@@ -283,4 +296,28 @@ public struct StagingLeftover: Sendable, Equatable {
     public let bucketIdentity: String
     public let directory: String
     public let fileCount: Int
+}
+
+/// Multipart uploads of ours that nobody will complete: they cost money until they are given up.
+struct OrphanedUploads: Sendable {
+    let uploads: [UploadReference]
+    /// To be called for each that the store has given up.
+    let forget: @Sendable (UploadReference) -> Void
+
+    init(uploads: [UploadReference], forget: @escaping @Sendable (UploadReference) -> Void) {
+        self.uploads = uploads
+        self.forget = forget
+    }
+
+    /// Of a file that is gone: a journal names them, and goes with the last.
+    init(journal path: String, uploads: [UploadReference]) {
+        let left = Lock(uploads)
+        self.init(uploads: uploads) { ended in
+            let isLast = left.withLock { left in
+                left.removeAll { $0 == ended }
+                return left.isEmpty
+            }
+            if isLast { unlink(path) }
+        }
+    }
 }

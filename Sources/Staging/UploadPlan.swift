@@ -43,27 +43,29 @@ public enum UploadPlan: Sendable, Equatable {
     ///   - dirty: the ranges that differ from the base.
     ///   - base: the object that the other ranges come from, and how many of its leading bytes still count.
     ///   - partBytes: what the user asked for by `--part-size`; nil chooses.
+    ///   - singlePutBytes: the longest file that is one PutObject.
+    ///   - isBegun: parts of it are in the store already, of a file without a base.
     public static func make(
         byteCount: Int, dirty: ByteRangeSet, base: (version: ObjectVersion, liveByteCount: Int)?,
-        capabilities: StoreCapabilities, partBytes: Int? = nil
+        capabilities: StoreCapabilities, partBytes: Int? = nil,
+        singlePutBytes: Int = UploadPlan.singlePutBytes, isBegun: Bool = false
     ) -> UploadPlan {
         let baseByteCount = base?.liveByteCount ?? 0
         if let base, dirty.isEmpty, baseByteCount == byteCount, base.version.byteCount == byteCount { return .copy }
+        let layout = PartLayout(partBytes: partBytes, capabilities: capabilities)
+        if isBegun, byteCount > 0, baseByteCount == 0 { return .multipart(layout.parts(byteCount: byteCount)) }
         let threshold = max(singlePutBytes, partBytes ?? 0)
         if byteCount <= threshold { return .put }
         let partMin = capabilities.partBytesMin
+        guard capabilities.partCopy, baseByteCount >= partMin else {
+            return .multipart(layout.parts(byteCount: byteCount))
+        }
         // Leave a tenth of the part numbers for the uneven cuts around copied ranges.
         let countMax = capabilities.partCountMax * 9 / 10
         let fitting = roundUp((byteCount + countMax - 1) / countMax, to: 1 << 20)
         let stagedPart = max(partBytes ?? usualPartBytes, fitting, partMin)
         let copyPart = max(usualCopyBytes, fitting)
-
-        var segments: [Part] = []
-        if capabilities.partCopy, baseByteCount >= partMin {
-            segments = alternate(byteCount: byteCount, dirty: dirty, baseByteCount: baseByteCount, partMin: partMin)
-        } else {
-            segments = [Part(range: ByteRange(0, byteCount), source: .staged)]
-        }
+        let segments = alternate(byteCount: byteCount, dirty: dirty, baseByteCount: baseByteCount, partMin: partMin)
         return .multipart(
             segments.flatMap { cut($0, into: $0.source == .base ? copyPart : stagedPart, partMin: partMin) })
     }

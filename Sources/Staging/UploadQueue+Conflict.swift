@@ -37,6 +37,31 @@ extension UploadQueue {
         }
     }
 
+    /// Another client's version stands under the key, and bytes of ours are in an upload that can only become that key:
+    /// keeps theirs beside it instead, and lets ours replace what was kept. Returns whether the upload may go on.
+    func keepOther(_ file: StagedFile, _ key: ObjectKey) async -> Bool {
+        guard let beside = ObjectKey("\(key).conflict-theirs-\(Self.stamp(time.now))") else { return false }
+        do throws(StoreError) {
+            let theirs: ObjectInfo
+            do throws(StoreError) {
+                theirs = try await store.head(key)
+            } catch {
+                guard error.kind == .notFound else { throw error }
+                file.replace(.ifAbsent)
+                return true
+            }
+            _ = try await store.copy(CopyRequest(source: theirs.version, destination: beside))
+            file.replace(.ifMatch(theirs.version.etag))
+            log.error(
+                "another client changed the object; its version was saved beside ours",
+                metadata: ["key": "\(key)", "saved": "\(beside)"])
+            return true
+        } catch {
+            log.error("a conflict could not be resolved yet: \(error)", metadata: ["key": "\(key)"])
+            return false
+        }
+    }
+
     /// Brings every byte of the file to the local disk; false when the base object is gone with bytes that were never
     /// read. Any other failure may pass.
     private func isWhole(_ file: StagedFile, _ snapshot: UploadSnapshot) async throws(StagingError) -> Bool {
@@ -66,11 +91,11 @@ extension UploadQueue {
         moved.condition = .ifAbsent
         let copy = UploadSnapshot(
             generation: snapshot.generation, identity: moved, dirty: ByteRangeSet([ByteRange(0, moved.byteCount)]))
-        let version = try await publish(file, copy)
+        let (version, properties) = try await publish(file, copy)
         log.error(
             "another client changed the object; our data was saved beside it",
             metadata: ["key": "\(lost)", "saved": "\(key)"])
-        return SavedConflict(key: key, waiters: file.finishSnapshot(copy, published: version))
+        return SavedConflict(key: key, waiters: file.finishSnapshot(copy, published: version, properties: properties))
     }
 
     /// Stages what was changed as an object of its own, and gives the file up: its other bytes are nowhere any more.

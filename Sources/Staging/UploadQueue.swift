@@ -19,11 +19,17 @@ public final class UploadQueue: Sendable {
         public var partCountMax = 16
         /// Part size asked for by the user, in bytes; nil chooses by the file's size.
         public var partBytes: Int?
+        /// The longest file that is sent by one request, in bytes.
+        public var singlePutBytes = UploadPlan.singlePutBytes
+        /// How long a file must be before parts of it are sent while it is written, in bytes.
+        public var aheadBytesMin = 32 << 20
         /// The pause before a change of properties alone is sent: chmod, chown and utimens come in bursts.
         public var propertiesLingerNanoseconds: UInt64 = 500_000_000
         /// The first pause after a failure, and the longest.
         public var retryNanoseconds: UInt64 = 2_000_000_000
         public var retryNanosecondsMax: UInt64 = 120_000_000_000
+        /// The longest while the store does not answer at all.
+        public var outageRetryNanosecondsMax: UInt64 = 10_000_000_000
         /// The name that conflict copies carry.
         public var hostName = "host"
 
@@ -42,7 +48,8 @@ public final class UploadQueue: Sendable {
     let log: Logger
     let fetch: @Sendable (ObjectVersion, ByteRange) async throws(StoreError) -> [UInt8]
     private let files: AsyncLimiter
-    private let parts: AsyncLimiter
+    let parts: AsyncLimiter
+    let layout: PartLayout
     let observers = Lock((published: [Published](), conflicted: [Conflicted]()))
     private let proven = Atomic<Bool>(false)
 
@@ -59,6 +66,10 @@ public final class UploadQueue: Sendable {
         self.fetch = fetch
         files = AsyncLimiter(limit: configuration.fileCountMax)
         parts = AsyncLimiter(limit: configuration.partCountMax)
+        layout = PartLayout(
+            partBytes: configuration.partBytes, capabilities: store.capabilities,
+            aheadBytesMin: configuration.aheadBytesMin)
+        area.onOrphaned { [weak self] orphaned in self?.abort(orphaned) }
     }
 
     /// Sets who hears of finished uploads; before the first submission.
@@ -118,9 +129,9 @@ public final class UploadQueue: Sendable {
     /// its end. Afterwards nothing is sent for the
     /// file until it is submitted again; `publicationIsUncertain` tells whether the key may hold its bytes.
     public func settle(_ file: StagedFile) async {
-        let worker = file.state.withLock { $0.worker }
-        worker?.cancel()
-        await worker?.value
+        let tasks = file.state.withLock { [$0.worker, $0.stream.task] }
+        for task in tasks { task?.cancel() }
+        for task in tasks { await task?.value }
     }
 
     /// Settles the file and keeps it from being sent until `resume`.
@@ -170,13 +181,22 @@ public final class UploadQueue: Sendable {
         let waiters: [OneShot<UploadOutcome>]
         let outcome: UploadOutcome
         do throws(StagingError) {
-            let version = try await publish(file, snapshot)
+            if file.isIncomplete { throw .incomplete }
+            let (version, properties) = try await publish(file, snapshot)
             proven.store(true, ordering: .relaxed)
-            waiters = file.finishSnapshot(snapshot, published: version)
+            waiters = file.finishSnapshot(snapshot, published: version, properties: properties)
             outcome = .published(generation: snapshot.generation)
             for observer in observers.withLock({ $0.published }) { observer(file, version) }
         } catch {
             var error = error
+            if case .store(let cause) = error, cause.isLostUpload {
+                // It may have been completed by a request of ours whose answer was lost.
+                switch await findOther(file, snapshot.identity.key) {
+                case .own: return true
+                case .foreign: if file.loseUpload() { return true }
+                case .unknown(let cause): error = .store(cause)
+                }
+            }
             if case .conflict = error {
                 switch await findOther(file, snapshot.identity.key) {
                 case .own: return true
@@ -185,6 +205,9 @@ public final class UploadQueue: Sendable {
                 case .unknown(let cause): error = .store(cause)
                 }
             }
+            if case .conflict = error, file.hasBytesInTransit, await keepOther(file, snapshot.identity.key) {
+                return true
+            }
             if case .conflict = error, let saved = await saveConflict(file, snapshot) {
                 waiters = saved.waiters
                 outcome = .failed(.conflict(savedAs: saved.key))
@@ -192,7 +215,7 @@ public final class UploadQueue: Sendable {
                 waiters = file.finishSnapshot(failed: error, wasStopped: Task.isCancelled)
                 outcome = .failed(error)
                 if !Task.isCancelled, file.failure != nil {
-                    proven.store(false, ordering: .relaxed)
+                    if error != .incomplete { proven.store(false, ordering: .relaxed) }
                     log.error("upload failed, data kept: \(error)", metadata: ["key": "\(snapshot.identity.key)"])
                 }
             }
@@ -208,7 +231,7 @@ public final class UploadQueue: Sendable {
         case unknown(StoreError)
     }
 
-    /// The condition of an upload did not hold: who has changed the object?
+    /// The condition of an upload did not hold, or the upload is gone: who has changed the object?
     private func findOther(_ file: StagedFile, _ key: ObjectKey) async -> Other {
         guard file.publicationIsUncertain else { return .foreign }
         do throws(StoreError) {
@@ -218,27 +241,37 @@ public final class UploadQueue: Sendable {
         }
     }
 
-    func publish(_ file: StagedFile, _ snapshot: UploadSnapshot) async throws(StagingError) -> ObjectVersion {
+    /// Brings a snapshot to the store. Returns the object, and the properties that it has.
+    func publish(
+        _ file: StagedFile, _ snapshot: UploadSnapshot
+    ) async throws(StagingError) -> (version: ObjectVersion, properties: ObjectProperties) {
         let identity = snapshot.identity
-        let wasUncertain = file.isUncertain(snapshot)
+        var properties = identity.properties
         let plan = UploadPlan.make(
             byteCount: identity.byteCount, dirty: snapshot.dirty,
             base: identity.base.map { ($0, identity.baseByteCount) }, capabilities: store.capabilities,
-            partBytes: configuration.partBytes)
+            partBytes: configuration.partBytes, singlePutBytes: configuration.singlePutBytes,
+            isBegun: file.hasBytesInTransit)
+        var pending: (mark: PublicationMark, wasUncertain: Bool)?
+        func begin() {
+            let mark = snapshot.mark(properties)
+            pending = (mark, file.beginPublication(mark))
+        }
         do throws(StoreError) {
             let etag: ETag
             switch plan {
             case .copy:
-                file.beginPublication(snapshot)
+                begin()
                 etag = try await Self.shielded { [store] () async throws(StoreError) in
                     try await store.copy(
                         CopyRequest(
                             source: identity.base!, destination: identity.key, properties: identity.properties))
                 }
             case .put:
+                file.orphanUpload()
                 try await materialise(file, ByteRange(0, identity.byteCount))
                 if file.snapshotIsStale { throw StoreError(.sourceFailed, operation: "PutObject", key: identity.key) }
-                file.beginPublication(snapshot)
+                begin()
                 etag = try await Self.shielded { [store] () async throws(StoreError) in
                     try await store.put(
                         PutRequest(
@@ -249,14 +282,20 @@ public final class UploadQueue: Sendable {
                 }
                 file.addSentBytes(identity.byteCount)
             case .multipart(let planned):
-                etag = try await publishParts(file, snapshot, planned)
+                let (upload, given, parts) = try await sendParts(planned, of: file, identity)
+                properties = given
+                begin()
+                etag = try await Self.shielded { [store] () async throws(StoreError) in
+                    try await store.completeUpload(
+                        upload, key: identity.key, parts: parts, condition: identity.condition)
+                }
             }
-            return ObjectVersion(key: identity.key, etag: etag, byteCount: identity.byteCount)
+            return (ObjectVersion(key: identity.key, etag: etag, byteCount: identity.byteCount), properties)
         } catch {
             // Only these leave open whether the store did it.
             switch error.kind {
             case .timedOut, .cancelled, .unreachable, .serverFault, .malformedResponse: break
-            default: file.refutePublication(snapshot, wasUncertain: wasUncertain)
+            default: if let pending, !pending.wasUncertain { file.refutePublication(pending.mark) }
             }
             if error.kind == .preconditionFailed, identity.condition != .none || identity.base != nil {
                 throw .conflict(savedAs: nil)
@@ -265,81 +304,9 @@ public final class UploadQueue: Sendable {
         }
     }
 
-    private func publishParts(
-        _ file: StagedFile, _ snapshot: UploadSnapshot, _ planned: [UploadPlan.Part]
-    ) async throws(StoreError) -> ETag {
-        let identity = snapshot.identity
-        let upload = try await store.createUpload(identity.key, properties: identity.properties)
-        var uploaded: [UploadedPart] = []
-        var failure: StoreError?
-        await withTaskGroup(of: Result<UploadedPart, StoreError>.self) { group in
-            var next = 0
-            func startNext() {
-                guard next < planned.count else { return }
-                let (part, number) = (planned[next], next + 1)
-                next += 1
-                group.addTask {
-                    await self.parts.run { await self.send(part, number: number, of: file, identity, upload) }
-                }
-            }
-            for _ in 0..<min(configuration.partCountMax, planned.count) { startNext() }
-            for await result in group {
-                switch result {
-                case .success(let part): uploaded.append(part)
-                case .failure(let error):
-                    if failure == nil { failure = error }
-                    group.cancelAll()
-                }
-                if failure == nil { startNext() }
-            }
-        }
-        do throws(StoreError) {
-            if let failure { throw failure }
-            if file.snapshotIsStale, Task.isCancelled {
-                throw StoreError(.cancelled, operation: "UploadPart", key: identity.key)
-            }
-            file.beginPublication(snapshot)
-            let parts = uploaded.sorted { $0.number < $1.number }
-            return try await Self.shielded { [store] () async throws(StoreError) in
-                try await store.completeUpload(
-                    upload, key: identity.key, parts: parts, condition: identity.condition)
-            }
-        } catch {
-            // Parts that nobody completes would cost money for ever. Detached: the worker may be cancelled by now.
-            await Task.detached { [store, log] in
-                do throws(StoreError) { try await store.abortUpload(upload, key: identity.key) } catch {
-                    log.warning("a multipart upload could not be aborted: \(error)")
-                }
-            }.value
-            throw error
-        }
-    }
-
-    private func send(
-        _ part: UploadPlan.Part, number: Int, of file: StagedFile, _ identity: StagedIdentity, _ upload: UploadID
-    ) async -> Result<UploadedPart, StoreError> {
-        do throws(StoreError) {
-            let etag: ETag
-            switch part.source {
-            case .base:
-                etag = try await store.uploadPartCopy(
-                    upload, key: identity.key, number: number, source: identity.base!, range: part.range)
-            case .staged:
-                try await materialise(file, part.range)
-                if file.snapshotIsStale { throw StoreError(.sourceFailed, operation: "UploadPart", key: identity.key) }
-                etag = try await store.uploadPart(
-                    upload, key: identity.key, number: number, body: StagedBody(file, range: part.range))
-            }
-            file.addSentBytes(part.range.count)
-            return .success(UploadedPart(number: number, etag: etag, byteCount: part.range.count))
-        } catch {
-            return .failure(error)
-        }
-    }
-
     /// Runs a request that publishes to its end, also when the worker is told to stop meanwhile: a request that was cut
     /// off may still take effect after whatever is done next (the DELETE of an unlink, say), and bring the file back.
-    private static func shielded<Value: Sendable>(
+    static func shielded<Value: Sendable>(
         _ request: @escaping @Sendable () async throws(StoreError) -> Value
     ) async throws(StoreError) -> Value {
         let task = Task { () async -> Result<Value, StoreError> in
@@ -348,7 +315,7 @@ public final class UploadQueue: Sendable {
         return try await task.value.get()
     }
 
-    private func materialise(_ file: StagedFile, _ range: ByteRange) async throws(StoreError) {
+    func materialise(_ file: StagedFile, _ range: ByteRange) async throws(StoreError) {
         do throws(StagingError) {
             try await file.materialise(range, fetch: fetch)
         } catch {
@@ -356,36 +323,6 @@ public final class UploadQueue: Sendable {
             case .store(let cause): throw cause
             default: throw StoreError(.sourceFailed, operation: "staging", key: file.key, message: error.description)
             }
-        }
-    }
-
-    // MARK: Pauses
-
-    /// Properties alone wait a moment for more of their kind.
-    private func linger(_ file: StagedFile) async {
-        let isPropertiesOnly = file.state.withLock {
-            $0.dirty.isEmpty && $0.identity.base?.byteCount == $0.identity.byteCount
-        }
-        guard isPropertiesOnly else { return }
-        await pause(file, nanoseconds: configuration.propertiesLingerNanoseconds)
-    }
-
-    private func backOff(_ file: StagedFile, tries: Int) async {
-        let growing = configuration.retryNanoseconds << UInt64(min(tries - 1, 10))
-        let bounded = min(growing, configuration.retryNanosecondsMax)
-        await pause(file, nanoseconds: UInt64.random(in: bounded / 2...bounded))
-    }
-
-    /// Sleeps in short steps, and no longer once somebody waits for the file.
-    private func pause(_ file: StagedFile, nanoseconds: UInt64) async {
-        let until = time.monotonicNanoseconds &+ nanoseconds
-        while time.monotonicNanoseconds < until {
-            let isUrgent = file.state.withLock { state in
-                defer { state.isUrgent = false }
-                return state.isUrgent
-            }
-            if isUrgent || Task.isCancelled { return }
-            try? await time.sleep(nanoseconds: min(100_000_000, until &- time.monotonicNanoseconds))
         }
     }
 }

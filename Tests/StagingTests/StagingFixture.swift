@@ -17,9 +17,17 @@ final class StagingFixture: Sendable {
     let area: StagingArea
     let queue: UploadQueue
     let conflicts = Lock<[ObjectKey]>([])
+    private let isSmall: Bool
 
-    init(store: MemoryStore = MemoryStore(), directory: String? = nil, limitBytes: Int? = nil) throws {
+    /// - Parameters:
+    ///   - through: what the queue sends its requests through; `store` itself by default.
+    ///   - isSmall: multipart uploads begin at 256 KiB, with parts of 64 KiB.
+    init(
+        store: MemoryStore = MemoryStore(), directory: String? = nil, limitBytes: Int? = nil,
+        through: (any ObjectStore)? = nil, isSmall: Bool = false
+    ) throws {
         self.store = store
+        let sent = through ?? store
         self.directory =
             directory ?? FileManager.default.temporaryDirectory.path
             + "/pail-staging-\(UInt64.random(in: .min ... .max))"
@@ -28,13 +36,21 @@ final class StagingFixture: Sendable {
         var configuration = UploadQueue.Configuration()
         configuration.partBytes = 64 << 10
         configuration.propertiesLingerNanoseconds = 0
+        if isSmall {
+            var capabilities = store.capabilities
+            capabilities.partBytesMin = 64 << 10
+            store.setCapabilities(capabilities)
+            configuration.singlePutBytes = 256 << 10
+            configuration.aheadBytesMin = 512 << 10
+        }
+        self.isSmall = isSmall
         configuration.retryNanoseconds = 10_000_000
         queue = UploadQueue(
-            store: store, area: area, configuration: configuration, time: SystemTime(),
+            store: sent, area: area, configuration: configuration, time: SystemTime(),
             log: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         ) { version, range throws(StoreError) in
             let sink = CollectingSink()
-            _ = try await store.get(GetRequest(key: version.key, etag: version.etag, range: range), into: sink)
+            _ = try await sent.get(GetRequest(key: version.key, etag: version.etag, range: range), into: sink)
             return sink.bytes
         }
         queue.observe(
@@ -43,7 +59,7 @@ final class StagingFixture: Sendable {
 
     /// A second area on the same directory, as the next mount would open it.
     func successor() throws -> StagingFixture {
-        try StagingFixture(store: store, directory: directory)
+        try StagingFixture(store: store, directory: directory, isSmall: isSmall)
     }
 
     func removeDirectory() {
@@ -88,6 +104,7 @@ extension StagedFile {
                 _ = try await fixture.store.get(
                     GetRequest(key: version.key, etag: version.etag, range: range), into: sink)
                 result += sink.bytes
+            case .inTransit: throw StagingError.inTransit
             }
         }
         return result

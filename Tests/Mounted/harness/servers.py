@@ -115,6 +115,10 @@ class Bucket:
     def delete(self, key):
         self.client.delete_object(Bucket=self.name, Key=self.prefix + key)
 
+    def open_uploads(self):
+        """The multipart uploads that were begun and not completed."""
+        return self.client.list_multipart_uploads(Bucket=self.name, Prefix=self.prefix).get("Uploads", [])
+
     def clear(self):
         keys = [self.prefix + key for key in self.keys()]
         # XML cannot carry control characters: such keys cannot be deleted in a batch.
@@ -124,8 +128,7 @@ class Bucket:
         for begin in range(0, len(batched), 500):
             batch = [{"Key": key} for key in batched[begin:begin + 500]]
             self.client.delete_objects(Bucket=self.name, Delete={"Objects": batch, "Quiet": True})
-        uploads = self.client.list_multipart_uploads(Bucket=self.name, Prefix=self.prefix).get("Uploads", [])
-        for upload in uploads:
+        for upload in self.open_uploads():
             self.client.abort_multipart_upload(Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"])
 
 

@@ -1,0 +1,88 @@
+// A multipart upload that the store holds for a staged file. Pure values.
+
+internal import Base
+public import ObjectModel
+public import ObjectStore
+
+/// Names a multipart upload, so that it can be given up.
+public struct UploadReference: Sendable, Equatable {
+    public let id: UploadID
+    public let key: ObjectKey
+
+    public init(id: UploadID, key: ObjectKey) {
+        self.id = id
+        self.key = key
+    }
+}
+
+/// A part that the store has acknowledged, and what it was made of.
+public struct SentPart: Sendable, Equatable {
+    public let number: Int
+    public let range: ByteRange
+    public let source: UploadPlan.Part.Source
+    public let etag: ETag
+
+    public init(number: Int, range: ByteRange, source: UploadPlan.Part.Source, etag: ETag) {
+        self.number = number
+        self.range = range
+        self.source = source
+        self.etag = etag
+    }
+}
+
+/// A multipart upload that was begun and is not completed: its parts are kept over failures and restarts, so that what
+/// was sent once is not sent again.
+struct OpenUpload: Sendable, Equatable {
+    let reference: UploadReference
+    /// What the object will have: given when the upload was begun.
+    let properties: ObjectProperties
+    /// Whether the parts are known to be there. Those of a journal are asked for first.
+    var isConfirmed: Bool
+    /// By number; the bytes of each are what the file has now.
+    private(set) var parts: [Int: SentPart] = [:]
+    /// No part ends behind this: a write behind everything that was sent costs nothing.
+    private var end = 0
+
+    init(reference: UploadReference, properties: ObjectProperties, isConfirmed: Bool) {
+        self.reference = reference
+        self.properties = properties
+        self.isConfirmed = isConfirmed
+    }
+
+    mutating func note(_ part: SentPart) {
+        parts[part.number] = part
+        end = max(end, part.range.upperBound)
+    }
+
+    /// These bytes are others now. Returns the smallest number of a part that was dropped for it.
+    @discardableResult
+    mutating func invalidate(_ range: ByteRange) -> Int? {
+        guard range.lowerBound < end else { return nil }
+        let dropped = parts.values.filter { $0.range.overlaps(range) }.map(\.number)
+        for number in dropped { parts[number] = nil }
+        return dropped.min()
+    }
+
+    /// Whether bytes of a part are among `range`.
+    func touches(_ range: ByteRange) -> Bool {
+        range.lowerBound < end && parts.values.contains { $0.range.overlaps(range) }
+    }
+
+    /// Keeps what the store holds, and forgets the rest.
+    mutating func confirm(_ listed: [UploadedPart]) {
+        let held = Dictionary(listed.map { ($0.number, $0) }, uniquingKeysWith: { _, last in last })
+        parts = parts.filter { number, part in
+            guard let listed = held[number] else { return false }
+            return listed.etag == part.etag && listed.byteCount == part.range.count
+        }
+        isConfirmed = true
+    }
+
+    /// Whether a planned part is there already.
+    func has(_ planned: UploadPlan.Part, number: Int) -> Bool {
+        guard let part = parts[number] else { return false }
+        return part.range == planned.range && part.source == planned.source
+    }
+
+    var sentByteCount: Int { parts.values.reduce(0) { $0 + $1.range.count } }
+}

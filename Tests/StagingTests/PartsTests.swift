@@ -1,0 +1,231 @@
+// Multipart uploads that live long: sent ahead of close(), gone on with by the next mount, given up when unwanted, and their
+// local bytes freed.
+
+import Base
+import FoundationEssentials
+import Glibc
+import MemoryStore
+import ObjectModel
+import ObjectStore
+import Testing
+
+@testable import Staging
+
+@Suite(.timeLimit(.minutes(2)))
+struct PartsTests {
+    private static let unit = 16 << 10
+    private let scenario = CrashScenario.streamed
+
+    /// A file written from front to back, 640 KiB by 32 KiB, of which everything that can be was sent ahead.
+    private func streamed(_ fixture: StagingFixture) async throws -> (StagedFile, [UInt8]) {
+        let file = try fixture.newFile("streamed")
+        var content: [UInt8] = []
+        for step in 0..<20 {
+            let piece = scenario.bytes(2 * Self.unit, seed: step)
+            try file.write(piece, at: content.count)
+            content += piece
+            fixture.queue.noteWritten(file)
+        }
+        await file.streamTask?.value
+        return (file, content)
+    }
+
+    private func untilNoUploadIsOpen(_ store: MemoryStore) async -> Bool {
+        for _ in 0..<100_000 where !store.openUploads.isEmpty { await Task.yield() }
+        return store.openUploads.isEmpty
+    }
+
+    @Test func largeFilesAreSentWhileTheyAreWritten() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let (file, content) = try await streamed(fixture)
+        let partsAhead = fixture.store.requests[.uploadPart]
+        #expect(partsAhead >= 6)
+        #expect(fixture.store.bytes(at: "streamed") == nil, "a file that is being written is not published")
+        try await fixture.queue.flush(file)
+        let isWhole = fixture.store.bytes(at: "streamed") == content
+        #expect(isWhole)
+        let sent = fixture.store.requests.bytesSent
+        #expect(sent < content.count + 1024, "each byte is sent once: \(sent)")
+        #expect(fixture.store.requests[.createUpload] == 1)
+    }
+
+    /// What was sent ahead has the attributes of its beginning; those of the end follow by a copy on the server.
+    @Test func theLastAttributesCount() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let (file, _) = try await streamed(fixture)
+        try file.setProperties(ObjectProperties(metadata: ["mtime": "7"]))
+        try await fixture.queue.flush(file)
+        while file.needsUpload { try await fixture.queue.flush(file) }
+        #expect(fixture.store.info(at: "streamed")?.properties.metadata == ["mtime": "7"])
+        #expect(fixture.store.requests[.copyObject] == 1)
+    }
+
+    @Test func uploadsGoOnAfterARestart() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let (_, content) = try await streamed(fixture)
+        fixture.area.closeSession()
+        fixture.store.resetRequests()
+        let next = try fixture.successor()
+        let adopted = try #require(next.area.adoptLeftovers().adopted.first)
+        try await next.queue.flush(adopted)
+        let isWhole = fixture.store.bytes(at: "streamed") == content
+        #expect(isWhole)
+        #expect(fixture.store.requests[.listParts] == 1, "what the journal says is asked for")
+        #expect(fixture.store.requests.bytesSent < 3 * (64 << 10))
+        #expect(fixture.store.openUploads.isEmpty)
+    }
+
+    /// A store drops uploads after some days: what is local is sent again.
+    @Test func uploadsThatTheStoreHasDroppedAreBegunAgain() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let (_, content) = try await streamed(fixture)
+        fixture.area.closeSession()
+        let upload = try #require(fixture.store.openUploads.first)
+        try await fixture.store.abortUpload(upload.id, key: upload.key)
+        let next = try fixture.successor()
+        let adopted = try #require(next.area.adoptLeftovers().adopted.first)
+        try await next.queue.flush(adopted)
+        let isWhole = fixture.store.bytes(at: "streamed") == content
+        #expect(isWhole)
+    }
+
+    /// The header of a file is often written last.
+    @Test func whatIsWrittenAgainIsSentAgain() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        var (file, content) = try await streamed(fixture)
+        try file.write([9, 9, 9], at: 5)
+        content.replaceSubrange(5..<8, with: [9, 9, 9])
+        try file.write([8], at: 17 * Self.unit)
+        content[17 * Self.unit] = 8
+        try await fixture.queue.flush(file)
+        let isWhole = fixture.store.bytes(at: "streamed") == content
+        #expect(isWhole)
+    }
+
+    @Test func removedFilesGiveTheirUploadsUp() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let (file, _) = try await streamed(fixture)
+        await fixture.queue.hold(file)
+        file.abandon()
+        let isGone = await untilNoUploadIsOpen(fixture.store)
+        #expect(isGone)
+    }
+
+    /// Only what a journal names is given up, and until it is, a journal names it.
+    @Test func theNextMountGivesUpWhatThisOneCouldNot() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let (file, _) = try await streamed(fixture)
+        let other = try await fixture.store.createUpload(
+            MemoryStore.objectKey("of another program"), properties: ObjectProperties())
+        await fixture.queue.hold(file)
+        fixture.store.setFaults(FaultPlan().adding(.accessDenied, on: .abortUpload, when: .always))
+        file.abandon()
+        fixture.area.closeSession()
+        fixture.store.setFaults(FaultPlan())
+        let next = try fixture.successor()
+        #expect(next.area.adoptLeftovers().adopted.isEmpty)
+        for _ in 0..<100_000 where fixture.store.openUploads.count > 1 { await Task.yield() }
+        #expect(fixture.store.openUploads.map(\.id) == [other])
+    }
+
+    /// Short of room, local bytes of sent parts go; they are read, and changed, from the object that the parts become.
+    @Test func sentPartsGiveTheirRoomBack() async throws {
+        let fixture = try StagingFixture(limitBytes: 64 * Self.unit, isSmall: true)
+        defer { fixture.removeDirectory() }
+        var (file, content) = try await streamed(fixture)
+        #expect(fixture.area.isFull(adding: 30 * Self.unit))
+        fixture.queue.freeSentParts()
+        #expect(!fixture.area.isFull(adding: 30 * Self.unit))
+        var status = stat()
+        #expect(stat(file.dataPath, &status) == 0)
+        #expect(Int(status.st_blocks) * 512 < 20 * Self.unit)
+        #expect(file.isInTransit(ByteRange(0, 10)))
+        #expect(throws: StagingError.inTransit) { try file.write([1], at: 3) }
+        #expect(throws: StagingError.inTransit) { try file.truncate(to: 3) }
+        try await fixture.queue.flush(file)
+        #expect(!file.isInTransit(ByteRange(0, content.count)))
+        try file.write([1], at: 3)
+        content[3] = 1
+        let seen = try await file.contents(fixture)
+        #expect(seen == content)
+        try await fixture.queue.flush(file)
+        let isWhole = fixture.store.bytes(at: "streamed") == content
+        #expect(isWhole)
+    }
+
+    /// The upload is bound to the name: whoever has taken it meanwhile is kept beside.
+    @Test func aConflictWithFreedPartsKeepsBoth() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let (file, content) = try await streamed(fixture)
+        fixture.queue.freeSentParts()
+        _ = fixture.store.write("theirs", at: "streamed")
+        try await fixture.queue.flush(file)
+        let isOurs = fixture.store.bytes(at: "streamed") == content
+        #expect(isOurs)
+        let beside = try #require(fixture.store.keys(under: "streamed.conflict-").first)
+        #expect(fixture.store.text(at: beside) == "theirs")
+    }
+
+    /// A write that fails after others were acknowledged: what is staged is no file that a program made.
+    @Test func anIncompleteFileIsNotSent() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write("old", at: "object")
+        let file = try fixture.change("object")
+        try file.write([UInt8](repeating: 1, count: 100), at: 0)
+        file.noteFailedWrite()
+        await #expect(throws: StagingError.incomplete) { try await fixture.queue.flush(file) }
+        #expect(fixture.store.text(at: "object") == "old")
+        await fixture.queue.settle(file)
+        fixture.area.closeSession()
+        let next = try fixture.successor()
+        let again = try #require(next.area.adoptLeftovers().adopted.first)
+        await #expect(throws: StagingError.incomplete) { try await next.queue.flush(again) }
+        // Written whole, or cut to what there is, it is one again.
+        try again.truncate(to: again.byteCount)
+        try await next.queue.flush(again)
+        #expect(fixture.store.bytes(at: "object") == [UInt8](repeating: 1, count: 100))
+    }
+
+    /// A file that is changed for days has a journal in proportion to its ranges.
+    @Test func journalsStayShort() throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("log")
+        var count = 0
+        for step in 0..<20_000 {
+            try file.write([UInt8(truncatingIfNeeded: step)], at: count)
+            count += 1
+        }
+        let journal = try Data(contentsOf: URL(fileURLWithPath: file.journalPath))
+        #expect(journal.count < 200_000)
+        fixture.area.closeSession()
+        let again = try #require(try fixture.successor().area.adoptLeftovers().adopted.first)
+        #expect(again.byteCount == count)
+    }
+
+    /// A record in the middle that was changed on the disk hides what follows: damage, not the end.
+    @Test func aDamagedMiddleIsNoTornEnd() throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("middle")
+        for step in 0..<5 { try file.write([UInt8](repeating: 1, count: 10), at: step * 1000) }
+        fixture.area.closeSession()
+        let journal = URL(fileURLWithPath: file.journalPath)
+        var bytes = try Data(contentsOf: journal)
+        bytes[bytes.count - 60] ^= 0xff
+        try bytes.write(to: journal)
+        let found = try fixture.successor().area.adoptLeftovers()
+        #expect(found.adopted.isEmpty)
+        #expect(found.damaged.count == 1)
+        #expect(try Data(contentsOf: journal) == bytes, "left as it is")
+    }
+}
