@@ -211,7 +211,8 @@ extension StagedFile {
     /// are read again from the object, once the upload is completed.
     func freeSentParts(layout: PartLayout) -> Int {
         state.withLock { state in
-            guard state.phase == .idle, !state.abandoned, state.identity.baseByteCount == 0,
+            // A held file is about to get another key, which an upload cannot.
+            guard state.phase == .idle, !state.isHeld, !state.abandoned, state.identity.baseByteCount == 0,
                 let upload = state.contents.upload, upload.isConfirmed, upload.reference.key == state.identity.key
             else { return 0 }
             var freedBytes = 0

@@ -318,6 +318,7 @@ public final class StagedFile: Sendable {
             state.generation += 1
             try state.rewriteJournal()
         }
+        area.abortOrphans(of: self)
     }
 
     /// Fetches what `range` lacks locally, so that it can be read from the data file. The bytes stay clean.
