@@ -38,6 +38,7 @@ let package = Package(
         .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .target(name: "CLinux"),
 
         layer("Base", [logging, "CLinux"]),
@@ -49,7 +50,9 @@ let package = Package(
         layer("MemoryStore", ["Base", "ObjectModel", "ObjectStore"]),
         layer("BlockCache", ["Base", "CLinux", "CCrypto", "ObjectModel", "ObjectStore", collections]),
         layer("Staging", ["Base", "CLinux", "ObjectModel", "ObjectStore", logging]),
-        layer("FileSystem", ["Base", "ObjectModel", "ObjectStore", "BlockCache", "Staging", logging, collections]),
+        layer(
+            "FileSystem",
+            ["Base", "CSQLite", "ObjectModel", "ObjectStore", "BlockCache", "Staging", logging, collections]),
         layer("FuseAdapter", ["Base", "BlockCache", "Staging", "FileSystem", "CFuse", logging]),
         layer("Mounts", ["Base", "CLinux"]),
         layer("Control", ["Base", "CLinux"]),

@@ -62,7 +62,10 @@ public struct AttributeChanges: Sendable, Equatable {
 
 /// Everything the kernel wants to know of a file.
 public struct FileStatus: Sendable, Equatable {
+    /// What the kernel calls the node by, while it knows it.
     public let number: UInt64
+    /// What `stat` shows: the same after a remount, where the object is.
+    public let inode: UInt64
     public let kind: FileKind
     public let attributes: FileAttributes
     public let byteCount: Int

@@ -42,21 +42,46 @@ public final class FileHandle: Sendable {
     }
 }
 
-/// One opendir(3): a snapshot of the names, so that positions stay what they are while the directory changes.
+/// One opendir(3): the names in an order that stays, so that positions are what they were while the directory changes.
 public final class DirectoryHandle: Sendable {
     public let node: Node
-    let names = Lock<[DirectoryEntry]?>(nil)
+
+    enum Source: Sendable {
+        case names([ListingFlight.Name])
+        /// A listing that is, or was, under way.
+        case flight(ListingFlight)
+    }
+
+    private let state = Lock<Source?>(nil)
 
     init(node: Node) {
         self.node = node
+    }
+
+    deinit {
+        source = nil
+    }
+
+    /// What is read. A listing that comes here must count the handle as its reader.
+    var source: Source? {
+        get { state.withLock { $0 } }
+        set {
+            let old = state.withLock { state in
+                defer { state = newValue }
+                return state
+            }
+            if case .flight(let flight) = old { flight.removeReader() }
+        }
     }
 }
 
 /// An entry as readdir(3) shows it.
 public struct DirectoryEntry: Sendable, Equatable {
     public let name: String
-    public let kind: FileKind
-    /// The inode number, where the entry has a node already.
-    public let number: UInt64?
+    /// Nil where only asking for its attributes would tell.
+    public let kind: FileKind?
+    public let inode: UInt64
     let fileName: FileName?
+    /// Where to go on behind it.
+    public let nextPosition: Int
 }

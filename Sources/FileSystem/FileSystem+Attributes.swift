@@ -44,6 +44,7 @@ extension FileSystem {
             let fresh = fileState(info, validatedAt: startedAt)
             state.validatedAt = startedAt
             state.properties = fresh.properties
+            state.storeTime = fresh.storeTime
             if state.writerCount == 0 { state.attributes = fresh.attributes }
             return true
         }
@@ -74,6 +75,7 @@ extension FileSystem {
             }
             supersede(dentry, &tree)
         }
+        tellInvalidations()
         invalidateKernel(node)
     }
 

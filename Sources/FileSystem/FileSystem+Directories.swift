@@ -1,4 +1,4 @@
-// Listing, making and removing directories.
+// Making and removing directories.
 
 internal import Base
 internal import BlockCache
@@ -8,171 +8,6 @@ internal import ObjectStore
 internal import Staging
 
 extension FileSystem {
-    // MARK: Reading
-
-    public func openDirectory(_ number: UInt64) -> Answer<DirectoryHandle> {
-        guard let node = node(number) else { return .fail(.stale) }
-        guard node.kind == .directory else { return .fail(.notDirectory) }
-        return .ready(DirectoryHandle(node: node))
-    }
-
-    /// The entries of a directory from position `position` on, `.` and `..` first. Positions stay valid for the life of
-    /// the handle; position 0 takes a new snapshot.
-    public func entries(_ handle: DirectoryHandle, from position: Int) -> Answer<ArraySlice<DirectoryEntry>> {
-        if position > 0, let names = handle.names.withLock({ $0 }) {
-            return .ready(names[min(position, names.count)...])
-        }
-        if let names = snapshot(handle.node.number) {
-            handle.names.withLock { $0 = names }
-            return .ready(names[min(position, names.count)...])
-        }
-        return .later { () async throws(FileSystemError) in
-            let names = try await self.asking { () async throws(FileSystemError) in
-                // A listing may be overtaken by an expiry or a removal; then it is asked for once more.
-                for _ in 0..<3 {
-                    try await self.fillListing(handle.node.number)
-                    if let names = self.snapshot(handle.node.number) { return names }
-                }
-                throw FileSystemError(.stale)
-            } known: {
-                self.snapshot(handle.node.number, acceptsStale: true)
-            }
-            handle.names.withLock { $0 = names }
-            return names[min(position, names.count)...]
-        }
-    }
-
-    private func snapshot(_ number: UInt64, acceptsStale: Bool = false) -> [DirectoryEntry]? {
-        tree.withLock { tree in
-            guard let dentry = tree[number], var listing = dentry.directory?.listing,
-                isUsable(listing.startedAt, acceptsStale: acceptsStale)
-            else { return nil }
-            let listed = listing.names()
-            dentry.directory!.listing = listing
-            let children = dentry.directory!.children
-            let parentNumber = dentry.parent?.node.number ?? number
-            var result = [
-                DirectoryEntry(name: ".", kind: .directory, number: number, fileName: nil),
-                DirectoryEntry(name: "..", kind: .directory, number: parentNumber, fileName: nil),
-            ]
-            result.reserveCapacity(listed.count + 2)
-            for name in listed {
-                let child = children[name]
-                let kind = child?.node.kind ?? (listing.entries[name] == .directory ? .directory : .file)
-                result.append(
-                    DirectoryEntry(name: name.string, kind: kind, number: child?.node.number, fileName: name))
-            }
-            return result
-        }
-    }
-
-    /// The status of an entry for readdirplus, with a reference for the kernel; nil where asking would cost a request.
-    public func statusForListing(_ entry: DirectoryEntry, in handle: DirectoryHandle) -> FileStatus? {
-        guard let name = entry.fileName,
-            case .node(let node) = find(parent: handle.node.number, name: name, isReferenced: true)
-        else { return nil }
-        return node.status
-    }
-
-    /// Lists a directory completely and merges that with what this mount knows better. Concurrent callers share one.
-    /// - Parameter pageCountMax: gives up behind so many pages, leaving everything as it was.
-    func fillListing(_ number: UInt64, pageCountMax: Int = .max) async throws(FileSystemError) {
-        enum Role { case done, wait(OneShot<FileSystemError?>), list(ByteString, OneShot<FileSystemError?>) }
-        let role: Role = try tree.withLock { tree throws(FileSystemError) in
-            guard let dentry = tree[number], dentry.directory != nil,
-                let prefix = dentry.prefix(root: configuration.prefix)
-            else { throw FileSystemError(.notFound) }
-            if let listing = dentry.directory!.listing, isFresh(listing.startedAt) { return .done }
-            if let other = dentry.directory!.listingInFlight { return .wait(other) }
-            let done = OneShot<FileSystemError?>()
-            dentry.directory!.listingInFlight = done
-            dentry.directory!.changedDuringListing = [:]
-            return .list(prefix, done)
-        }
-        switch role {
-        case .done: return
-        case .wait(let other): if let error = await other.wait() { throw error }
-        case .list(let prefix, let done):
-            let listingStart = nowNanoseconds
-            var failure: FileSystemError?
-            var builder = ListingBuilder(prefix: prefix)
-            var pageCount = 0
-            var isComplete = false
-            do throws(StoreError) {
-                var request = ListRequest(prefix: prefix, delimited: true)
-                repeat {
-                    let page = try await store.list(request)
-                    builder.add(objects: page.objects, commonPrefixes: page.commonPrefixes)
-                    request.continuation = page.continuation
-                    pageCount += 1
-                } while request.continuation != nil && pageCount < pageCountMax
-                isComplete = request.continuation == nil
-            } catch {
-                failure = FileSystemError(error)
-            }
-            let entries = builder.finish()
-            for key in builder.unnameable.prefix(3) {
-                log.warning("an object has a name of more than 255 bytes and is not shown", metadata: ["key": "\(key)"])
-            }
-            tree.withLock { tree in
-                guard let dentry = tree[number] else { return }
-                if isComplete {
-                    dentry.directory!.askCount = 0
-                    merge(entries, hasMarker: builder.hasMarker, startedAt: listingStart, into: dentry, &tree)
-                }
-                if !isComplete, failure == nil { dentry.directory!.isTooLargeToListEarly = true }
-                dentry.directory!.listingInFlight = nil
-                dentry.directory!.changedDuringListing = [:]
-                tree.prune(dentry)
-            }
-            done.set(failure)
-            if let failure { throw failure }
-        }
-    }
-
-    private func merge(
-        _ listed: [FileName: Listing.Entry], hasMarker: Bool, startedAt: UInt64, into dentry: Dentry, _ tree: inout Tree
-    ) {
-        var listing = Listing(startedAt: startedAt, entries: listed)
-        for (name, entry) in dentry.directory!.changedDuringListing where dentry.directory!.children[name] == nil {
-            if let entry { listing.set(name, entry) } else { listing.remove(name) }
-        }
-        for (name, child) in dentry.directory!.children {
-            let node = child.node
-            let (content, changedAt) = node.state.withLock { ($0.content, $0.changedAt) }
-            let localIsNewer = changedAt >= startedAt
-            switch (content, listing.entries[name]) {
-            case (.staged(let file), _):
-                // Staged data is better known here, also when it is published: the listing may be older than that.
-                if let entry = entry(for: file) { listing.set(name, entry) }
-            case (.none, .directory):
-                // 0: its attributes were never asked for (recovery made it), or are to be asked for again.
-                node.state.withLock { if $0.validatedAt != 0 { $0.validatedAt = startedAt } }
-            case (.clean(let version), .file(let object)) where version == object.version:
-                node.state.withLock { $0.validatedAt = startedAt }
-            case (.clean(let version), _) where localIsNewer:
-                listing.set(name, .file(ListedObject(version: version, lastModified: time.now)))
-            case (.none, _) where localIsNewer || hasPendingBelow(child): listing.set(name, .directory)
-            default: supersede(child, &tree)
-            }
-        }
-        dentry.directory!.listing = listing
-        dentry.directory!.hasMarker = hasMarker
-        dentry.directory!.absent = [:]
-        // What was learned of objects that are still the same stays.
-        dentry.directory!.known = dentry.directory!.known.filter { name, known in
-            switch (known, listing.entries[name]) {
-            case (.object(let info), .file(let object)): info.version == object.version
-            case (_, .directory): true
-            default: false
-            }
-        }
-    }
-
-    func hasPendingBelow(_ dentry: Dentry) -> Bool {
-        dentry.node.isPending || (dentry.directory?.children.values.contains { hasPendingBelow($0) } ?? false)
-    }
-
     // MARK: Making
 
     public func makeDirectory(
@@ -234,15 +69,16 @@ extension FileSystem {
             state.changedAt = nowNanoseconds
             state.symlinkTarget = target
             if let old = parent.directory!.children[name] { supersede(old, &tree) }
-            let dentry = tree.add(kind, state, parent: parent, name: name)
+            let dentry = tree.add(kind, state, inode: InodeNumber.new(), parent: parent, name: name)
             if kind == .directory {
                 // A directory that was just made has no entries that this mount does not know of.
                 dentry.directory!.hasMarker = true
                 dentry.directory!.listing = Listing(startedAt: nowNanoseconds, entries: [:])
             }
-            parent.directory!.noteCreated(
+            parent.noteCreated(
                 name, kind == .directory ? .directory : .file(ListedObject(version: version, lastModified: time.now)))
             touch(parent)
+            noteWritten(dentry)
             dentry.lookupCount += 1
             return dentry.node.status
         }
@@ -302,8 +138,11 @@ extension FileSystem {
             let parent = dentry.parent
             node.state.withLock { $0.isUnlinked = true }
             tree.detach(dentry)
-            parent?.directory?.noteRemoved(name)
-            if let parent { touch(parent) }
+            if let parent {
+                parent.noteRemoved(name)
+                noteGone(name, from: parent, isDirectory: true)
+                touch(parent)
+            }
         }
     }
 
@@ -368,11 +207,13 @@ extension FileSystem {
         let written = properties
         node.state.withLock {
             $0.properties = written
+            $0.storeTime = nil
             $0.changedAt = nowNanoseconds
         }
         tree.withLock { tree in
             guard let dentry = tree[node.number] else { return }
             dentry.directory?.hasMarker = true
+            noteWritten(dentry)
             // What a HEAD told before is no longer so.
             if let parent = dentry.parent, let name = dentry.name { parent.directory?.known[name] = nil }
         }

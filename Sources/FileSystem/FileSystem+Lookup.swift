@@ -54,17 +54,13 @@ extension FileSystem {
                 }
                 return .unknown
             }
+            if let (entry, startedAt) = listed(name, in: parent, acceptsStale: acceptsStale) {
+                guard let (kind, state) = state(of: entry, name: name, in: parent, startedAt: startedAt)
+                else { return .unknown }
+                return reference(add(kind, state, entry, name: name, in: parent, &tree))
+            }
             if let listing = parent.directory!.listing, isUsable(listing.startedAt, acceptsStale: acceptsStale) {
-                guard let entry = listing.entries[name] else {
-                    return isFresh(listing.startedAt) ? .absent : .unknown
-                }
-                guard let state = state(of: entry, name: name, in: parent, listing: listing) else { return .unknown }
-                let kind: FileKind =
-                    switch entry {
-                    case .directory: .directory
-                    case .file: state.symlinkTarget == nil ? .file : .symlink
-                    }
-                return reference(tree.add(kind, state, parent: parent, name: name))
+                return isFresh(listing.startedAt) ? .absent : .unknown
             }
             if let until = parent.directory!.absent[name] {
                 if now < until { return .absent }
@@ -74,33 +70,85 @@ extension FileSystem {
         }
     }
 
-    /// The state of a listed entry that has no node yet; nil when the policy wants its attributes asked for first.
-    private func state(
-        of entry: Listing.Entry, name: FileName, in parent: Dentry, listing: Listing
-    ) -> Node.State? {
-        switch (entry, parent.directory!.known[name]) {
-        case (.directory, .object(let info)): return directoryState(info, validatedAt: listing.startedAt)
-        case (.directory, .nothing): return directoryState(nil, validatedAt: listing.startedAt)
-        case (.file(let object), .object(let info)) where info.version == object.version:
-            return fileState(info, validatedAt: listing.startedAt)
-        default: break
+    /// What is listed under a name, and when that listing began: the one that comes in just now, else the last.
+    private func listed(
+        _ name: FileName, in parent: Dentry, acceptsStale: Bool
+    ) -> (entry: Listing.Entry, startedAt: UInt64)? {
+        for listing in [parent.directory!.partial, parent.directory!.listing] {
+            if let listing, isUsable(listing.startedAt, acceptsStale: acceptsStale),
+                let entry = listing.entries[name]
+            {
+                return (entry, listing.startedAt)
+            }
         }
-        guard !wantsAttributes(in: parent) else { return nil }
+        return nil
+    }
+
+    /// Makes the node of a listed entry.
+    private func add(
+        _ kind: FileKind, _ state: Node.State, _ entry: Listing.Entry, name: FileName, in parent: Dentry,
+        _ tree: inout Tree
+    ) -> Dentry {
+        let inode = inode(of: entry, name: name, in: parent)
+        let dentry = tree.add(kind, state, inode: inode, parent: parent, name: name)
+        if kind == .directory { adoptAhead(dentry, &tree) }
+        return dentry
+    }
+
+    /// The inode number of a listed entry.
+    func inode(of entry: Listing.Entry, name: FileName, in parent: Dentry, prefix: ByteString? = nil) -> UInt64 {
+        if let known = parent.directory!.inodes[name] { return known }
         switch entry {
-        case .directory: return directoryState(nil, validatedAt: listing.startedAt)
-        case .file(let object):
-            return Node.State(
-                content: .clean(object.version), attributes: codec.defaults(for: .file, time: object.lastModified),
-                validatedAt: listing.startedAt)
+        case .file(let object): return InodeNumber.of(object.version)
+        case .directory:
+            guard let prefix = prefix ?? parent.prefix(root: configuration.prefix) else { return InodeNumber.new() }
+            return InodeNumber.of(directory: prefix + NameCodec.segment(for: name) + "/")
         }
     }
 
+    /// The state of a listed entry that has no node yet; nil when the policy wants its attributes asked for first.
+    private func state(
+        of entry: Listing.Entry, name: FileName, in parent: Dentry, startedAt: UInt64
+    ) -> (FileKind, Node.State)? {
+        switch (entry, parent.directory!.known[name]) {
+        case (.directory, .object(let info)): return (.directory, directoryState(info, validatedAt: startedAt))
+        case (.directory, .nothing): return (.directory, directoryState(nil, validatedAt: startedAt))
+        case (.file(let object), .object(let info)) where info.version == object.version:
+            let state = fileState(info, validatedAt: startedAt)
+            return (AttributeCodec.kind(of: info.properties.metadata), state)
+        case (.directory, .remembered(let known)):
+            return (.directory, state(of: known, content: .none, validatedAt: startedAt))
+        case (.file(let object), .remembered(let known)) where known.version == object.version:
+            return (known.kind, state(of: known, content: .clean(object.version), validatedAt: startedAt))
+        default: break
+        }
+        guard !wantsAttributes(of: entry, in: parent) else { return nil }
+        switch entry {
+        case .directory: return (.directory, directoryState(nil, validatedAt: startedAt))
+        case .file(let object):
+            var state = Node.State(
+                content: .clean(object.version), attributes: codec.defaults(for: .file, time: object.lastModified),
+                validatedAt: startedAt)
+            state.storeTime = object.lastModified
+            return (.file, state)
+        }
+    }
+
+    private func state(
+        of known: RememberedAttributes, content: Node.Content, validatedAt: UInt64
+    ) -> Node.State {
+        var state = Node.State(content: content, attributes: known.attributes, validatedAt: validatedAt)
+        state.symlinkTarget = known.symlinkTarget
+        state.storeTime = known.storeTime
+        return state
+    }
+
     /// Whether entries of a directory need more than its listing tells.
-    func wantsAttributes(in parent: Dentry) -> Bool {
+    func wantsAttributes(of entry: Listing.Entry, in parent: Dentry) -> Bool {
         switch configuration.attributePolicy {
         case .listing: false
         case .exact: true
-        case .adaptive: !parent.directory!.isForeign
+        case .adaptive: !parent.directory!.sample(of: entry).isForeign
         }
     }
 
@@ -112,6 +160,7 @@ extension FileSystem {
             attributes: codec.attributes(of: metadata, kind: kind, lastModified: info.lastModified),
             properties: info.properties, validatedAt: validatedAt)
         if kind == .symlink { state.symlinkTarget = AttributeCodec.symlinkTarget(of: metadata) ?? "" }
+        state.storeTime = info.lastModified
         return state
     }
 
@@ -121,11 +170,13 @@ extension FileSystem {
             return Node.State(
                 content: .none, attributes: codec.defaults(for: .directory, time: startedAt), validatedAt: validatedAt)
         }
-        return Node.State(
+        var state = Node.State(
             content: .none,
             attributes: codec.attributes(
                 of: info.properties.metadata, kind: .directory, lastModified: info.lastModified),
             properties: info.properties, validatedAt: validatedAt)
+        state.storeTime = info.lastModified
+        return state
     }
 
     /// Finds a name, asking the store where needed.
@@ -136,7 +187,7 @@ extension FileSystem {
         case .failed(let error): throw error
         case .unknown: break
         }
-        return try await asking { () async throws(FileSystemError) in
+        return try await asking(below: number) { () async throws(FileSystemError) in
             try await resolveByAsking(parent: number, name: name, isReferenced: isReferenced)
         } known: {
             if case .node(let node) = find(
@@ -153,14 +204,19 @@ extension FileSystem {
         parent number: UInt64, name: FileName, isReferenced: Bool
     ) async throws(FileSystemError) -> Node {
         let wasListed = await listEarly(number)
-        let hasLearned = try await learnListed(parent: number, name: name)
-        if wasListed || hasLearned {
-            switch find(parent: number, name: name, isReferenced: isReferenced) {
-            case .node(let node): return node
-            case .absent: throw FileSystemError(.notFound)
-            case .failed(let error): throw error
-            case .unknown: break
+        var mayKnow = wasListed
+        while true {
+            if mayKnow {
+                switch find(parent: number, name: name, isReferenced: isReferenced) {
+                case .node(let node): return node
+                case .absent: throw FileSystemError(.notFound)
+                case .failed(let error): throw error
+                case .unknown: break
+                }
             }
+            let learning = try await learnListed(parent: number, name: name)
+            if learning == .nothing { break }
+            mayKnow = true
         }
         return try await ask(parent: number, name: name, isReferenced: isReferenced)
     }
@@ -176,7 +232,7 @@ extension FileSystem {
         }
         guard isDue else { return false }
         do throws(FileSystemError) {
-            try await fillListing(number, pageCountMax: DirectoryState.earlyPageCountMax)
+            try await fillListing(number, pageCount: DirectoryState.earlyPageCountMax)
             return true
         } catch {
             return false
@@ -188,6 +244,21 @@ extension FileSystem {
     private enum Remote: Sendable {
         case file(ObjectInfo)
         case directory(ObjectInfo?, hasMarker: Bool)
+
+        var info: ObjectInfo? {
+            switch self {
+            case .file(let info): info
+            case .directory(let info, _): info
+            }
+        }
+
+        /// Whether nothing is left to be asked: a marker's attributes may not have been.
+        var isWhole: Bool {
+            switch self {
+            case .file: true
+            case .directory(let info, let hasMarker): !hasMarker || info != nil
+            }
+        }
     }
 
     /// One HEAD and one LIST, side by side, tell whether a name is a file, a directory, or absent.
@@ -201,6 +272,7 @@ extension FileSystem {
             }
             return (key, known)
         }
+        let prefix = tree.withLock { $0[number]?.prefix(root: configuration.prefix) }
         let isCached = known.map { cache.holdsBeginning(of: $0) } ?? false
         let bringsBytes = !isCached && tree.withLock { $0[number]?.directory?.lookups.asks() ?? false }
         let isEscapedFile = NameCodec.segment(for: name) != name.bytes && name.string.hasPrefix("%pail-file-")
@@ -215,38 +287,50 @@ extension FileSystem {
             if bringsBytes { noteAnswered(number, nil) }
             throw error
         }
-        return try tree.withLock { tree throws(FileSystemError) in
+        let remembered =
+            prefix == nil || remote == nil
+            ? nil : await attributes?.entries(prefix!, names: [name.bytes])[name.bytes]
+        defer { tellInvalidations() }
+        let (node, info) = try tree.withLock { tree throws(FileSystemError) -> (Node, ObjectInfo?) in
             guard let parent = tree[number], parent.directory != nil else { throw FileSystemError(.stale) }
             if let child = parent.directory!.children[name] {
                 // A directory that the store does not have yet is there while something below it waits for its upload.
                 let localIsNewer = child.node.state.withLock { $0.changedAt >= startedAt } || hasPendingBelow(child)
                 if update(child, with: remote, validatedAt: startedAt) || localIsNewer {
                     if isReferenced { child.lookupCount += 1 }
-                    return child.node
+                    return (child.node, remote?.info)
                 }
-                supersede(child, &tree)
+                supersede(child, &tree, isGone: remote == nil)
             }
             switch remote {
             case nil:
                 parent.directory!.noteAbsent(name, until: startedAt &+ configuration.ttlNanoseconds)
                 parent.directory!.listing?.remove(name)
+                noteGone(name, from: parent)
                 throw FileSystemError(.notFound)
             case .file(let info):
                 let state = fileState(info, validatedAt: startedAt)
-                let dentry = tree.add(state.symlinkTarget == nil ? .file : .symlink, state, parent: parent, name: name)
-                parent.directory!.listing?.set(
-                    name, .file(ListedObject(version: info.version, lastModified: info.lastModified)))
+                let object = ListedObject(version: info.version, lastModified: info.lastModified)
+                parent.directory!.inodes[name] = remembered.flatMap { $0.isOf(object) ? $0.inode : nil }
+                let kind = AttributeCodec.kind(of: info.properties.metadata)
+                let dentry = add(kind, state, .file(object), name: name, in: parent, &tree)
+                parent.directory!.listing?.set(name, .file(object))
                 if isReferenced { dentry.lookupCount += 1 }
-                return dentry.node
+                return (dentry.node, info)
             case .directory(let info, let hasMarker):
                 let state = directoryState(info, validatedAt: startedAt)
-                let dentry = tree.add(.directory, state, parent: parent, name: name)
+                parent.directory!.inodes[name] = remembered.flatMap { $0.content == .directory ? $0.inode : nil }
+                let dentry = add(.directory, state, .directory, name: name, in: parent, &tree)
                 dentry.directory!.hasMarker = hasMarker
                 parent.directory!.listing?.set(name, .directory)
                 if isReferenced { dentry.lookupCount += 1 }
-                return dentry.node
+                return (dentry.node, info)
             }
         }
+        if let prefix, remote?.isWhole == true {
+            noteAsked(prefix, name, info, kind: node.kind, inode: node.inode)
+        }
+        return node
     }
 
     /// HEAD; nil when the store said that the key is not there.
@@ -315,26 +399,35 @@ extension FileSystem {
                     let fresh = directoryState(info, validatedAt: validatedAt)
                     state.attributes = fresh.attributes
                     state.properties = fresh.properties
+                    state.storeTime = fresh.storeTime
                 }
             }
             return true
         case .file(let info):
             let fresh = fileState(info, validatedAt: validatedAt)
-            guard dentry.node.kind == (fresh.symlinkTarget == nil ? .file : .symlink) else { return false }
+            guard dentry.node.kind == AttributeCodec.kind(of: info.properties.metadata) else { return false }
             return dentry.node.state.withLock { state in
                 guard case .clean(let version) = state.content, version == info.version else { return false }
                 state.validatedAt = validatedAt
                 state.attributes = fresh.attributes
                 state.properties = fresh.properties
                 state.symlinkTarget = fresh.symlinkTarget
+                state.storeTime = fresh.storeTime
                 return true
             }
         }
     }
 
-    /// Another client replaced or removed what this node was.
-    func supersede(_ dentry: Dentry, _ tree: inout Tree) {
+    /// Another client replaced or removed what this node was. The kernel is to hear of it.
+    func supersede(_ dentry: Dentry, _ tree: inout Tree, isGone: Bool = false) {
         dentry.node.state.withLock { $0.isSuperseded = true }
+        if let parent = dentry.parent, let name = dentry.name {
+            let isRemoved = isGone && dentry.node.kind != .directory
+            tree.invalidations.append(
+                isRemoved
+                    ? .removal(parent: parent.node.number, name: name.string, node: dentry.node.number)
+                    : .entry(parent: parent.node.number, name: name.string))
+        }
         tree.detach(dentry)
     }
 }

@@ -48,7 +48,10 @@ extension FileSystem {
                     guard child.directory != nil else { return nil }
                     parent = child
                 } else {
-                    parent = tree.add(.directory, directoryState(nil, validatedAt: 0), parent: parent, name: step)
+                    let inode = InodeNumber.of(
+                        directory: (parent.prefix(root: configuration.prefix) ?? "") + segment + "/")
+                    parent = tree.add(
+                        .directory, directoryState(nil, validatedAt: 0), inode: inode, parent: parent, name: step)
                 }
             }
             guard parent.directory!.children[name] == nil else { return nil }
@@ -56,7 +59,7 @@ extension FileSystem {
                 content: .staged(file), attributes: codec.attributes(of: metadata, kind: kind, lastModified: time.now),
                 properties: file.properties, validatedAt: nowNanoseconds)
             if kind == .symlink { state.symlinkTarget = AttributeCodec.symlinkTarget(of: metadata) ?? "" }
-            return tree.add(kind, state, parent: parent, name: name).node
+            return tree.add(kind, state, inode: InodeNumber.new(), parent: parent, name: name).node
         }
     }
 

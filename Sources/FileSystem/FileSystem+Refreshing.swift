@@ -56,8 +56,11 @@ extension FileSystem {
             parent.directory?.listing != nil || parent.directory?.absent[name] != nil
             || parent.directory?.toldAbsent.contains(name) ?? false
         parent.directory?.listing = nil
+        parent.directory?.partial = nil
+        parent.directory?.flight = nil
         parent.directory?.absent[name] = nil
         parent.directory?.known[name] = nil
+        parent.directory?.ahead.forget(name)
         parent.directory?.toldAbsent.remove(name)
         changes.append(.entry(parent: parent.node.number, name: name.string))
         return isKnown
@@ -80,16 +83,6 @@ public enum KernelInvalidation: Sendable, Equatable {
     case node(UInt64)
     /// What a name leads to, or that it is absent: the next use of it is a lookup.
     case entry(parent: UInt64, name: String)
-}
-
-extension DirectoryState {
-    /// Forgets names and attributes of all entries.
-    mutating func forgetEntries() {
-        listing = nil
-        absent = [:]
-        known = [:]
-        sampledCount = 0
-        posixCount = 0
-        isTooLargeToListEarly = false
-    }
+    /// That a name leads to a file that is no more: who watches it hears of the removal.
+    case removal(parent: UInt64, name: String, node: UInt64)
 }

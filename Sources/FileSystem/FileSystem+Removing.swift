@@ -34,9 +34,12 @@ extension FileSystem {
         tree.withLock { tree in
             guard let dentry = tree[node.number] else { return }
             if let parent = dentry.parent { touch(parent) }
-            dentry.parent?.directory?.noteRemoved(name)
+            dentry.parent?.noteRemoved(name)
             tree.detach(dentry)
-            tree[number]?.directory?.noteRemoved(name)
+            if let parent = tree[number] {
+                parent.noteRemoved(name)
+                noteGone(name, from: parent)
+            }
         }
     }
 
@@ -140,6 +143,8 @@ extension FileSystem {
         tree.withLock { tree in
             guard let dentry = tree[number], dentry.directory != nil else { return }
             dentry.directory!.listing = nil
+            dentry.directory!.partial = nil
+            dentry.directory!.ahead.forget(name)
             dentry.directory!.absent[name] = nil
             dentry.directory!.known[name] = nil
             dentry.directory!.children[name]?.directory?.hasMarker = nil

@@ -88,9 +88,17 @@ extension FileSystem {
                 tree.detach(old)
             }
             if let oldParent = dentry.parent { touch(oldParent) }
-            tree[parent]?.directory?.noteRemoved(name)
+            let oldPrefix = dentry.prefix(root: configuration.prefix)
+            if let parent = tree[parent] {
+                parent.noteRemoved(name)
+                noteGone(name, from: parent)
+            }
             tree.move(dentry, to: newParent, name: toName)
-            newParent.directory!.noteCreated(toName, entry ?? listingEntry(of: source))
+            newParent.noteCreated(toName, entry ?? listingEntry(of: source))
+            if dentry.directory != nil, let oldPrefix, let newPrefix = dentry.prefix(root: configuration.prefix) {
+                attributes?.noteTreeMoved(oldPrefix, to: newPrefix)
+            }
+            noteWritten(dentry)
             touch(newParent)
         }
         if let leftover {
@@ -382,7 +390,10 @@ extension FileSystem {
             while let dentry = rest.popLast() {
                 guard dentry.directory != nil else { continue }
                 dentry.directory!.listing = nil
+                dentry.directory!.partial = nil
                 dentry.directory!.known = [:]
+                dentry.directory!.inodes = [:]
+                dentry.directory!.ahead = ListingsAhead()
                 rest.append(contentsOf: dentry.directory!.children.values)
             }
         }

@@ -72,7 +72,9 @@ extension FileSystem {
             return nil
         }
         var learning: OneShot<FileSystemError?>?
-        if wantsAttributes(in: parent), parent.directory!.children[name] == nil, parent.directory!.known[name] == nil {
+        if wantsAttributes(of: .file(object), in: parent), parent.directory!.children[name] == nil,
+            parent.directory!.known[name] == nil
+        {
             if parent.directory!.knownInFlight[name] != nil {
                 // A lookup is faster; it may bring less than the whole file.
                 parent.directory!.siblings.skip(position)
@@ -80,6 +82,7 @@ extension FileSystem {
             }
             learning = OneShot()
             parent.directory!.knownInFlight[name] = learning
+            parent.directory!.fileSample.began()
         }
         return Sibling(
             parent: parent.node.number, position: position, name: name, object: object, learning: learning)
@@ -112,7 +115,11 @@ extension FileSystem {
             noteLearned(parent: sibling.parent, name: sibling.name, entry: .file(sibling.object), .success(info))
         } else {
             // Whoever waits asks for it alone, and hears of an error then.
-            tree.withLock { $0[sibling.parent]?.directory?.knownInFlight[sibling.name] = nil }
+            tree.withLock { tree in
+                guard let parent = tree[sibling.parent], parent.directory != nil else { return }
+                parent.directory!.knownInFlight[sibling.name] = nil
+                parent.directory!.fileSample.ended(isPosix: nil)
+            }
         }
         learning.set(nil)
     }

@@ -100,9 +100,9 @@ extension FileSystem {
                 content: .staged(file), attributes: attributes, properties: created, validatedAt: nowNanoseconds)
             state.changedAt = nowNanoseconds
             state.hasServedBytes = true
-            let dentry = tree.add(.file, state, parent: parent, name: name)
+            let dentry = tree.add(.file, state, inode: InodeNumber.new(), parent: parent, name: name)
             dentry.lookupCount += 1
-            parent.directory!.noteCreated(name, entry(for: file))
+            parent.noteCreated(name, entry(for: file))
             touch(parent)
             return dentry.node
         }
@@ -366,6 +366,7 @@ extension FileSystem {
         node.state.withLock {
             $0.validatedAt = nowNanoseconds
             $0.changedAt = nowNanoseconds
+            $0.storeTime = nil
         }
         tree.withLock { tree in
             if let dentry = tree[node.number] { noteVersion(of: dentry) }
@@ -379,7 +380,8 @@ extension FileSystem {
         guard let parent = dentry.parent, let name = dentry.name, let entry = listingEntry(of: dentry.node) else {
             return
         }
-        parent.directory!.notePublished(name, entry)
+        parent.notePublished(name, entry)
+        noteWritten(dentry)
     }
 
     /// The name belongs to the other client's version now; ours has another name, and whoever has it open keeps it.

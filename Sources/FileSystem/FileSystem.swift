@@ -20,6 +20,8 @@ public final class FileSystem: Sendable {
     let cache: BlockCache
     let area: StagingArea
     let queue: UploadQueue
+    /// What was learnt of names and attributes, over mounts; nil keeps nothing.
+    public let attributes: AttributeStore?
     let time: any TimeSource
     let log: Logger
     let codec: AttributeCodec
@@ -38,12 +40,13 @@ public final class FileSystem: Sendable {
 
     public init(
         store: any ObjectStore, cache: BlockCache, area: StagingArea, queue: UploadQueue,
-        configuration: FileSystemConfiguration, time: any TimeSource, log: Logger
+        attributes: AttributeStore? = nil, configuration: FileSystemConfiguration, time: any TimeSource, log: Logger
     ) {
         self.store = store
         self.cache = cache
         self.area = area
         self.queue = queue
+        self.attributes = attributes
         self.configuration = configuration
         self.time = time
         self.log = log
@@ -52,7 +55,7 @@ public final class FileSystem: Sendable {
             filePermissions: configuration.filePermissions, directoryPermissions: configuration.directoryPermissions,
             uid: configuration.uid, gid: configuration.gid)
         let root = Node(
-            number: Tree.rootNumber, kind: .directory,
+            number: Tree.rootNumber, kind: .directory, inode: InodeNumber.root,
             state: Node.State(
                 content: .none, attributes: codec.defaults(for: .directory, time: startedAt), validatedAt: .max))
         tree = Lock(Tree(root: root))
@@ -75,12 +78,22 @@ public final class FileSystem: Sendable {
         invalidation.withLock { $0 }?(changes)
     }
 
+    /// Tells the kernel what changes of the tree have gathered. Not under its lock.
+    func tellInvalidations() {
+        let changes = tree.withLock { tree in
+            defer { tree.invalidations = [] }
+            return tree.invalidations
+        }
+        invalidateKernel(changes)
+    }
+
     // MARK: Shared by the operations
 
     var nowNanoseconds: UInt64 { time.monotonicNanoseconds }
 
     func isFresh(_ validatedAt: UInt64) -> Bool {
-        validatedAt == .max || nowNanoseconds < validatedAt &+ configuration.ttlNanoseconds
+        validatedAt == .max
+            || (validatedAt > Self.recalledAt && nowNanoseconds < validatedAt &+ configuration.ttlNanoseconds)
     }
 
     /// Whether something that was known at a time may serve: while it is fresh, or, with `acceptsStale`, ever after.

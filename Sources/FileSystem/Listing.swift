@@ -12,6 +12,8 @@ struct Listing: Sendable {
 
     /// When the listing began; monotonic nanoseconds.
     let startedAt: UInt64
+    /// Whether these are all entries. What was remembered from an earlier mount may be some of them.
+    var isWhole = true
     private(set) var entries: [FileName: Entry]
     /// Sorted by bytes; made when asked for, and kept from then on. All entries, and the files alone.
     private var sortedNames: [FileName]?
@@ -21,6 +23,8 @@ struct Listing: Sendable {
         self.startedAt = startedAt
         self.entries = entries
     }
+
+    mutating func reserve(_ count: Int) { entries.reserveCapacity(count) }
 
     mutating func set(_ name: FileName, _ entry: Entry) {
         let old = entries.updateValue(entry, forKey: name)
@@ -60,11 +64,15 @@ struct Listing: Sendable {
         return position < files.count && files[position] == name ? position : nil
     }
 
-    /// The names from `name` on, at most `count`.
-    mutating func names(from name: FileName, count: Int) -> ArraySlice<FileName> {
-        let all = names()
-        let start = all.sortedPosition(of: name)
-        return all[start..<min(start + count, all.count)]
+    /// The names of files, or of directories, as `entry` is one, from `name` on; at most `count`.
+    mutating func names(from name: FileName, count: Int, like entry: Entry) -> [FileName] {
+        let all = entry.isFile ? fileNames() : names()
+        var result: [FileName] = []
+        for next in all[all.sortedPosition(of: name)...] {
+            if result.count == count { break }
+            if entry.isFile || entries[next] == entry { result.append(next) }
+        }
+        return result
     }
 }
 
@@ -94,60 +102,5 @@ extension [FileName] {
     fileprivate mutating func removeSorted(_ name: FileName) {
         let position = sortedPosition(of: name)
         if position < count, self[position] == name { remove(at: position) }
-    }
-}
-
-/// Collects the pages of a listing.
-struct ListingBuilder {
-    private let prefix: ByteString
-    private var files: [(segment: ByteString, object: ListedObject)] = []
-    private var directories: Set<ByteString> = []
-    private(set) var hasMarker = false
-    /// Keys that no name can show.
-    private(set) var unnameable: [ObjectKey] = []
-
-    /// What some tools of the Hadoop family leave for a directory `dir`.
-    private static let folderSuffix = "_$folder$"
-
-    init(prefix: ByteString) {
-        self.prefix = prefix
-    }
-
-    mutating func add(objects: [ListedObject], commonPrefixes: [ByteString]) {
-        for common in commonPrefixes {
-            let segment = common.dropFirst(prefix.count)
-            directories.insert(ByteString(String(segment.string.dropLast())))
-        }
-        for object in objects {
-            let segment = object.key.bytes.dropFirst(prefix.count)
-            if segment.isEmpty {
-                hasMarker = true
-            } else if segment.string.hasSuffix(Self.folderSuffix), object.version.byteCount == 0 {
-                directories.insert(ByteString(String(segment.string.dropLast(Self.folderSuffix.count))))
-            } else if segment.string.hasSuffix("/") {
-                // Servers that list a marker as an object beside its common prefix.
-                directories.insert(ByteString(String(segment.string.dropLast())))
-            } else {
-                files.append((segment, object))
-            }
-        }
-    }
-
-    mutating func finish() -> [FileName: Listing.Entry] {
-        var entries: [FileName: Listing.Entry] = [:]
-        entries.reserveCapacity(files.count + directories.count)
-        for segment in directories {
-            if let name = NameCodec.name(forSegment: segment) {
-                entries[name] = .directory
-            } else if let key = ObjectKey(prefix + segment) {
-                unnameable.append(key)
-            }
-        }
-        for (segment, object) in files {
-            let isBeside = directories.contains(segment)
-            let name = isBeside ? NameCodec.nameBesideDirectory(segment) : NameCodec.name(forSegment: segment)
-            if let name { entries[name] = .file(object) } else { unnameable.append(object.key) }
-        }
-        return entries
     }
 }

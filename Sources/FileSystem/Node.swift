@@ -5,7 +5,7 @@ internal import BlockCache
 internal import ObjectModel
 internal import Staging
 
-/// An inode. Its number is unique within the mount and never reused.
+/// An inode. The number that the kernel knows it by is unique within the mount and never reused.
 ///
 /// A file that another client replaced is another file: the old node is *superseded*, keeps serving who has it open
 /// (until a byte is needed that only the new version could give: ESTALE), and the name leads to a new node. That is how
@@ -29,6 +29,9 @@ public final class Node: Sendable {
         var validatedAt: UInt64
         /// When this mount last changed the object; a listing begun before says nothing about it.
         var changedAt: UInt64 = 0
+        /// The store's LastModified of the object (of a directory: its marker) that the attributes are of; nil when it
+        /// is not known, as after a write.
+        var storeTime: Timestamp?
         var symlinkTarget: String?
         /// Handles of any kind, and those that may write.
         var openCount = 0
@@ -43,12 +46,15 @@ public final class Node: Sendable {
 
     public let number: UInt64
     public let kind: FileKind
+    /// What `stat` shows: see `InodeNumber`.
+    let inode: UInt64
     // A leaf lock but for StagedFile's, which may be taken inside it.
     let state: Lock<State>
 
-    init(number: UInt64, kind: FileKind, state: State) {
+    init(number: UInt64, kind: FileKind, inode: UInt64, state: State) {
         self.number = number
         self.kind = kind
+        self.inode = inode
         self.state = Lock(state)
     }
 
@@ -65,7 +71,8 @@ public final class Node: Sendable {
             }
             let linkCount: UInt32 = state.isUnlinked ? 0 : kind == .directory ? 2 : 1
             return FileStatus(
-                number: number, kind: kind, attributes: state.attributes, byteCount: byteCount, linkCount: linkCount)
+                number: number, inode: inode, kind: kind, attributes: state.attributes, byteCount: byteCount,
+                linkCount: linkCount)
         }
     }
 

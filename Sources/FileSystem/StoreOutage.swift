@@ -35,10 +35,17 @@ extension FileSystem {
     }
 
     /// Asks the store by `body`. When it does not answer, or is not to be asked, `known` serves; nil when nothing is known.
+    /// - Parameter directory: what is asked for: what was remembered of its entries from an earlier mount is known then.
     func asking<Value: Sendable>(
-        _ body: () async throws(FileSystemError) -> Value, known: () -> Value?
+        below directory: UInt64? = nil, _ body: () async throws(FileSystemError) -> Value, known: () -> Value?
     ) async throws(FileSystemError) -> Value {
-        if sparesStore, let value = known() { return value }
+        func knownAtLast() async -> Value? {
+            if let value = known() { return value }
+            guard let directory else { return nil }
+            await recall(directory)
+            return known()
+        }
+        if sparesStore, let value = await knownAtLast() { return value }
         do throws(FileSystemError) {
             let value = try await body()
             outage.withLock { $0.answered() }
@@ -47,7 +54,7 @@ extension FileSystem {
             guard error.isOutage else { throw error }
             let now = nowNanoseconds
             outage.withLock { $0.failed(now: now) }
-            guard let value = known() else { throw error }
+            guard let value = await knownAtLast() else { throw error }
             return value
         }
     }

@@ -321,7 +321,8 @@ enum FuseOperations {
             let handle = FuseSession.directoryHandle(info!)
             FuseOperations.respond(
                 request!, "readdir", number,
-                FuseSession.of(request!).fileSystem.entries(handle, from: Int(offset))
+                FuseSession.of(request!).fileSystem.entries(
+                    handle, from: Int(offset), countMax: max(2, size / FuseSession.entryBytesMin))
             ) { session, reply, entries in
                 session.sendEntries(entries, handle, reply: reply, byteCountMax: size, isPlus: false)
             }
@@ -330,7 +331,8 @@ enum FuseOperations {
             let handle = FuseSession.directoryHandle(info!)
             FuseOperations.respond(
                 request!, "readdir", number,
-                FuseSession.of(request!).fileSystem.entries(handle, from: Int(offset))
+                FuseSession.of(request!).fileSystem.entries(
+                    handle, from: Int(offset), countMax: max(2, size / FuseSession.plusEntryBytesMin))
             ) { session, reply, entries in
                 session.sendEntries(entries, handle, reply: reply, byteCountMax: size, isPlus: true)
             }

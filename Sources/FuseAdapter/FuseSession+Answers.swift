@@ -51,7 +51,7 @@ extension FuseSession {
 
     func attributes(_ status: FileStatus) -> stat {
         var result = stat()
-        result.st_ino = UInt(status.number)
+        result.st_ino = UInt(status.inode)
         result.st_mode = status.kind.typeBits | status.attributes.permissions
         result.st_nlink = UInt(status.linkCount)
         result.st_uid = status.attributes.uid
@@ -81,27 +81,32 @@ extension FuseSession {
         _ = reply.entry(entry)
     }
 
+    /// The least that an entry takes in the kernel's buffer (`struct fuse_dirent` and `fuse_direntplus` of <linux/fuse.h>).
+    static let entryBytesMin = 32
+    static let plusEntryBytesMin = 160
+
     /// Fills a readdir buffer from entries whose positions follow each other. In a plus listing, entries whose attributes
     /// would cost a request come without: the kernel asks for those that somebody wants.
     func sendEntries(
-        _ entries: ArraySlice<DirectoryEntry>, _ handle: DirectoryHandle, reply: consuming Reply, byteCountMax: Int,
+        _ entries: [DirectoryEntry], _ handle: DirectoryHandle, reply: consuming Reply, byteCountMax: Int,
         isPlus: Bool
     ) {
         let reply = ReplyBox(reply)
         withUnsafeTemporaryAllocation(byteCount: byteCountMax, alignment: 8) { buffer in
             var used = 0
-            for (index, item) in zip(entries.indices, entries) {
+            for item in entries {
                 var entry = fuse_entry_param()
-                entry.attr.st_ino = UInt(item.number ?? 0xffff_ffff)
-                entry.attr.st_mode = item.kind.typeBits
+                entry.attr.st_ino = UInt(item.inode)
+                // 0 is DT_UNKNOWN: who needs it asks.
+                entry.attr.st_mode = item.kind?.typeBits ?? 0
                 let status = isPlus ? fileSystem.statusForListing(item, in: handle) : nil
                 if let status { entry = self.entry(status) }
                 let rest = byteCountMax - used
                 let start = buffer.baseAddress!.advanced(by: used).assumingMemoryBound(to: CChar.self)
                 let needed =
                     isPlus
-                    ? fuse_add_direntry_plus(reply.request, start, rest, item.name, &entry, index + 1)
-                    : fuse_add_direntry(reply.request, start, rest, item.name, &entry.attr, index + 1)
+                    ? fuse_add_direntry_plus(reply.request, start, rest, item.name, &entry, off_t(item.nextPosition))
+                    : fuse_add_direntry(reply.request, start, rest, item.name, &entry.attr, off_t(item.nextPosition))
                 if needed > rest {
                     if let status { fileSystem.forget(status.number, count: 1) }
                     break

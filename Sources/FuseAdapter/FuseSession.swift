@@ -177,6 +177,9 @@ private struct SessionPointer: @unchecked Sendable {
         case .node(let number):
             // Offset 0 and length 0: all pages and the attributes.
             _ = fuse_lowlevel_notify_inval_inode(address, number, 0, 0)
+        case .removal(let parent, let name, let node):
+            // Tells who watches the directory, too.
+            _ = fuse_lowlevel_notify_delete(address, parent, node, name, name.utf8.count)
         case .entry(let parent, let name):
             // Expired rather than dropped: a directory that somebody works in keeps its place. Kernels before 6.2 cannot.
             if fuse_lowlevel_notify_expire_entry(address, parent, name, name.utf8.count, FUSE_LL_EXPIRE_ONLY) == -ENOSYS

@@ -4,6 +4,7 @@ internal import ArgumentParser
 internal import Base
 internal import BlockCache
 internal import Commands
+internal import FileSystem
 
 struct CacheCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -37,7 +38,9 @@ struct CacheCommand: ParsableCommand {
                 for line in CacheReport.lines(
                     directory: directory, try DiskCacheContents.buckets(directory: directory).map(Self.row))
                 { print(line) }
-            case .clear: try DiskCacheContents.clear(directory: directory)
+            case .clear:
+                AttributeStore.clear(cacheDirectory: directory)
+                try DiskCacheContents.clear(directory: directory)
             }
         } catch {
             throw CommandFailure("\(directory): \(error.text)")

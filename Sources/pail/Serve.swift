@@ -126,8 +126,10 @@ final class MountService: Sendable {
         let queue = UploadQueue(
             store: files, area: area, configuration: uploads, time: time, log: Logger(label: "upload")
         ) { version, range throws(StoreError) in try await cache.read(version, range: range).array }
+        let attributes = attributeStore(plan, time)
         let fileSystem = FileSystem(
-            store: files, cache: cache, area: area, queue: queue, configuration: configuration(plan), time: time,
+            store: files, cache: cache, area: area, queue: queue, attributes: attributes,
+            configuration: configuration(plan), time: time,
             log: Logger(label: "files"))
         // Offline, what waits for its upload stays where it is, for a mount that can send it.
         let leftovers = plan.isOffline ? [] : fileSystem.recover()
@@ -175,6 +177,7 @@ final class MountService: Sendable {
         let left = await drainBriefly()
         await fileSystem.shutDown()
         await cache.disk?.drain(timeoutNanoseconds: Self.diskDrainNanoseconds)
+        await fileSystem.attributes?.drain()
         control.withLock { $0 }?.stop()
         metrics.withLock { $0 }?.stop()
         transport.shutdown()
@@ -261,6 +264,16 @@ final class MountService: Sendable {
         configuration.writeQueueBytesMax = pool.bufferCountMax * pool.bufferBytes / 8
         let log = Logger(label: "cache")
         return DiskTier(configuration: configuration, blockBytes: pool.bufferBytes) { log.warning("\($0)") }
+    }
+
+    /// What was learnt of names and attributes is kept beside the blocks; without a disk cache it is not kept.
+    private static func attributeStore(_ plan: MountPlan, _ time: any TimeSource) -> AttributeStore? {
+        guard plan.cacheBytesMax > 0 else { return nil }
+        var configuration = AttributeStoreConfiguration(
+            directory: "\(plan.cacheDirectory)/\(AttributeStore.directoryName)", bucket: bucketIdentity(plan))
+        configuration.limitBytes = min(configuration.limitBytes, max(1 << 20, plan.cacheBytesMax / 8))
+        let log = Logger(label: "names")
+        return AttributeStore(configuration: configuration, time: time) { log.warning("\($0)") }
     }
 
     private static func hostName() -> String {

@@ -247,7 +247,7 @@ final class ModelRun {
     private func compareDirectory(_ path: String) async throws {
         let found = try await mount.list(path)
         let wanted = model.children(of: path)
-        guard found.map(\.name) == wanted else {
+        guard found.map(\.name).sorted() == wanted.sorted() else {
             throw Difference("'\(path)' lists \(found.map(\.name)), not \(wanted)")
         }
         for entry in found {
@@ -258,7 +258,7 @@ final class ModelRun {
         }
     }
 
-    private func compare(_ path: String, _ listedKind: FileKind, _ status: FileStatus) async throws {
+    private func compare(_ path: String, _ listedKind: FileKind?, _ status: FileStatus) async throws {
         let mode = status.attributes.permissions
         switch model.entries[path]! {
         case .directory(let wanted):
@@ -272,7 +272,7 @@ final class ModelRun {
                 throw Difference("'\(path)' is \(status) to '\(found)', not a symlink to '\(target)'")
             }
         case .file(let file):
-            guard status.kind == .file, listedKind == .file else {
+            guard status.kind == .file, listedKind == nil || listedKind == .file else {
                 throw Difference("'\(path)' is \(status), not a file")
             }
             guard status.byteCount == file.bytes.count else {

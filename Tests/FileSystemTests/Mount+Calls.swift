@@ -80,7 +80,8 @@ extension Mount {
             let handle = try await self.fileSystem.openDirectory(found.number).get()
             var result: [DirectoryEntry] = []
             while true {
-                let piece = try await self.fileSystem.entries(handle, from: result.count).get().prefix(7)
+                let position = result.last?.nextPosition ?? 0
+                let piece = try await self.fileSystem.entries(handle, from: position, countMax: 7).get()
                 if piece.isEmpty { return Array(result.dropFirst(2)) }
                 result += piece
             }

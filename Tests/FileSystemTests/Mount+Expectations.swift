@@ -28,6 +28,13 @@ extension Mount {
         return store.requests
     }
 
+    /// As above, while others are under way.
+    func requestsNow(_ body: () -> Void) -> RequestCounts {
+        store.resetRequests()
+        body()
+        return store.requests
+    }
+
     /// Makes uploads known to work, so that close() does not wait for them.
     func prove() async throws {
         try await write("proof", "x")

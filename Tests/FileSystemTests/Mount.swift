@@ -24,6 +24,7 @@ final class Mount: @unchecked Sendable {
     private let stagingLimitBytes: Int?
     private let bucketIdentity: String
     private let memoryBlockCount: Int
+    private let remembers: Bool
     /// What stands between the mount and the store, if anything.
     private let between: (any ObjectStore)?
 
@@ -31,6 +32,8 @@ final class Mount: @unchecked Sendable {
     private(set) var cache: BlockCache
     private(set) var area: StagingArea
     private(set) var queue: UploadQueue
+    /// Nil unless `remembers`.
+    private(set) var attributes: AttributeStore?
     private(set) var fileSystem: FileSystem
     /// What the last start found of other buckets.
     private(set) var leftovers: [StagingLeftover] = []
@@ -41,11 +44,12 @@ final class Mount: @unchecked Sendable {
     /// - Parameters:
     ///   - directory: a state directory to share with another mount; nil makes one.
     ///   - memoryBlockCount: the memory budget of reading, in blocks.
+    ///   - remembers: whether names and attributes are kept over mounts.
     ///   - between: a store before `store`, which passes on what it gets.
     init(
         store: MemoryStore = MemoryStore(), time: TickingTime = TickingTime(), directory: String? = nil,
         stagingLimitBytes: Int? = nil, bucketIdentity: String = "memory bucket", memoryBlockCount: Int = 1024,
-        between: (any ObjectStore)? = nil,
+        between: (any ObjectStore)? = nil, remembers: Bool = false,
         _ configure: @escaping (inout FileSystemConfiguration) -> Void = { _ in }
     ) throws {
         self.store = store
@@ -57,9 +61,11 @@ final class Mount: @unchecked Sendable {
         self.bucketIdentity = bucketIdentity
         self.memoryBlockCount = memoryBlockCount
         self.between = between
+        self.remembers = remembers
         try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
-        (line, cache, area, queue, fileSystem) = try Self.start(
-            between ?? store, time, self.directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, configure)
+        (line, cache, area, queue, attributes, fileSystem) = try Self.start(
+            between ?? store, time, self.directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, remembers,
+            configure)
         leftovers = fileSystem.recover()
     }
 
@@ -74,8 +80,9 @@ final class Mount: @unchecked Sendable {
 
     private static func start(
         _ store: any ObjectStore, _ time: TickingTime, _ directory: String, _ limitBytes: Int?,
-        _ bucketIdentity: String, _ memoryBlockCount: Int, _ configure: (inout FileSystemConfiguration) -> Void
-    ) throws -> (CuttableStore, BlockCache, StagingArea, UploadQueue, FileSystem) {
+        _ bucketIdentity: String, _ memoryBlockCount: Int, _ remembers: Bool,
+        _ configure: (inout FileSystemConfiguration) -> Void
+    ) throws -> (CuttableStore, BlockCache, StagingArea, UploadQueue, AttributeStore?, FileSystem) {
         let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         let line = CuttableStore(store)
         let pool = BufferPool(limitBytes: memoryBlockCount * blockBytes, bufferBytes: blockBytes)
@@ -90,24 +97,33 @@ final class Mount: @unchecked Sendable {
         let queue = UploadQueue(
             store: line, area: area, configuration: uploads, time: SystemTime(), log: silent
         ) { version, range throws(StoreError) in try await cache.read(version, range: range).array }
+        let attributes =
+            remembers
+            ? AttributeStore(
+                configuration: AttributeStoreConfiguration(directory: "\(directory)/names", bucket: bucketIdentity),
+                time: time, report: { _ in })
+            : nil
         var configuration = FileSystemConfiguration()
         configuration.uid = 1000
         configuration.gid = 1000
         configure(&configuration)
         let fileSystem = FileSystem(
-            store: line, cache: cache, area: area, queue: queue, configuration: configuration, time: time, log: silent)
-        return (line, cache, area, queue, fileSystem)
+            store: line, cache: cache, area: area, queue: queue, attributes: attributes, configuration: configuration,
+            time: time, log: silent)
+        return (line, cache, area, queue, attributes, fileSystem)
     }
 
     private func startAgain() throws {
-        (line, cache, area, queue, fileSystem) = try Self.start(
-            between ?? store, time, directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, configure)
+        (line, cache, area, queue, attributes, fileSystem) = try Self.start(
+            between ?? store, time, directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, remembers,
+            configure)
         leftovers = fileSystem.recover()
     }
 
     /// Ends the mount in good order, pending data or not, and mounts again.
     func remount() async throws {
         await fileSystem.shutDown()
+        await attributes?.drain()
         try startAgain()
     }
 
@@ -118,6 +134,7 @@ final class Mount: @unchecked Sendable {
         // What a process leaves behind ends with it; here its tasks must be ended. They change nothing any more.
         for file in area.files { await queue.settle(file) }
         while line.inFlightCount > 0 { await Task.yield() }
+        await attributes?.drain()
         var image = Self.newPath()
         // A file that was published just before is being removed, maybe: then the instant is a little later.
         while (try? FileManager.default.copyItem(atPath: directory, toPath: image)) == nil {

@@ -31,7 +31,7 @@ struct NameTests {
         let mount = try Mount()
         mount.store.write("object", at: "a")
         mount.store.write("inside", at: "a/b")
-        #expect(try await mount.names("") == ["%pail-file-a", "a"])
+        #expect(try await mount.names("").sorted() == ["%pail-file-a", "a"])
         #expect(try await mount.text("%pail-file-a") == "object")
         #expect(try await mount.text("a/b") == "inside")
         try await mount.write("%pail-file-a", "changed")

@@ -1,0 +1,301 @@
+// The tables of the attribute store, and what is done with them. One thread at a time.
+
+internal import Base
+internal import CSQLite
+internal import ObjectModel
+
+/// Rows by directory (key prefix) and name.
+///
+/// Directories are numbered, so that a row does not repeat the prefix, and so that renaming a tree touches as many rows as
+/// it has directories. `seen` counts mounts: room is made by removing the entries of the directories that have not been
+/// seen for the longest time.
+struct AttributeDatabase {
+    private static let formatVersion = 1
+    private static let pageBytes = 4096
+
+    private let database: SQLiteDatabase
+    private let limitBytes: Int
+    /// The present mount's number.
+    private let session: Int64
+
+    /// Opens the file, or makes it.
+    init(path: String, limitBytes: Int) throws(SQLiteError) {
+        database = try SQLiteDatabase(path: path, busyMilliseconds: 500)
+        self.limitBytes = limitBytes
+        // WAL without fsync: consistent after kill -9. After a power cut the file may be damaged, which is noticed.
+        try database.execute(
+            """
+            PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
+            PRAGMA cache_size = -4096; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;
+            PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = \(max(64, limitBytes / Self.pageBytes))
+            """)
+        var version: Int64 = 0
+        try database.run("PRAGMA user_version") { row in
+            version = row.integer(0)
+            return false
+        }
+        guard version == 0 || version == Self.formatVersion else {
+            throw SQLiteError(code: SQLITE_NOTADB, message: "the format \(version) of another version of pail")
+        }
+        var counted: Int64 = 0
+        let database = database
+        try database.transaction { () throws(SQLiteError) in
+            try database.execute(
+                """
+                CREATE TABLE IF NOT EXISTS directories(
+                    id INTEGER PRIMARY KEY, prefix BLOB NOT NULL UNIQUE, flags INTEGER NOT NULL, seen INTEGER NOT NULL);
+                CREATE INDEX IF NOT EXISTS directories_by_use ON directories(seen);
+                CREATE TABLE IF NOT EXISTS entries(
+                    directory INTEGER NOT NULL, name BLOB NOT NULL, data BLOB NOT NULL, PRIMARY KEY(directory, name)
+                ) WITHOUT ROWID;
+                PRAGMA user_version = \(Self.formatVersion)
+                """)
+            try database.run("SELECT max(seen) FROM directories") { row in
+                counted = row.integer(0)
+                return false
+            }
+        }
+        session = counted &+ 1
+    }
+
+    /// What is kept of a directory beside its entries. The checksum in `flags` is that of prefix and bits.
+    struct Directory: Equatable {
+        var isListed = false
+        var hasMarker = false
+
+        fileprivate func flags(_ prefix: ByteString) -> Int64 {
+            let bits: UInt8 = (isListed ? 1 : 0) | (hasMarker ? 2 : 0)
+            return Int64(CRC32C.of(Array(prefix.utf8) + [bits])) << 8 | Int64(bits)
+        }
+
+        fileprivate init?(flags: Int64, prefix: ByteString) {
+            isListed = flags & 1 != 0
+            hasMarker = flags & 2 != 0
+            guard flags == self.flags(prefix) else { return nil }
+        }
+
+        init(isListed: Bool, hasMarker: Bool) {
+            self.isListed = isListed
+            self.hasMarker = hasMarker
+        }
+    }
+
+    private struct Found {
+        let id: Int64
+        let directory: Directory?
+        let seen: Int64
+    }
+
+    private func find(_ prefix: ByteString) throws(SQLiteError) -> Found? {
+        var found: Found?
+        try database.run(
+            "SELECT id, flags, seen FROM directories WHERE prefix = ?", [.blob(Array(prefix.utf8))]
+        ) { row in
+            found = Found(
+                id: row.integer(0), directory: Directory(flags: row.integer(1), prefix: prefix), seen: row.integer(2))
+            return false
+        }
+        return found
+    }
+
+    private func findOrMake(_ prefix: ByteString) throws(SQLiteError) -> Int64 {
+        if let found = try find(prefix) { return found.id }
+        let flags = Directory(isListed: false, hasMarker: false).flags(prefix)
+        try database.run(
+            "INSERT INTO directories(prefix, flags, seen) VALUES(?, ?, ?)",
+            [.blob(Array(prefix.utf8)), .integer(flags), .integer(session)])
+        return try find(prefix)?.id ?? 0
+    }
+
+    // MARK: Reading
+
+    func directory(_ prefix: ByteString) throws(SQLiteError) -> Directory? { try find(prefix)?.directory }
+
+    func entries(_ prefix: ByteString, names: [ByteString]) throws(SQLiteError) -> [ByteString: RememberedEntry] {
+        guard let found = try find(prefix) else { return [:] }
+        if found.seen != session {
+            try database.run(
+                "UPDATE directories SET seen = ? WHERE id = ?", [.integer(session), .integer(found.id)])
+        }
+        var result: [ByteString: RememberedEntry] = [:]
+        for name in names {
+            try database.run(
+                "SELECT data FROM entries WHERE directory = ? AND name = ?",
+                [.integer(found.id), .blob(Array(name.utf8))]
+            ) { row in
+                result[name] = RememberedEntry(row.blob(0), directory: prefix, name: name)
+                return false
+            }
+        }
+        return result
+    }
+
+    /// All entries, and what is kept of the directory itself.
+    func everything(
+        _ prefix: ByteString, countMax: Int
+    ) throws(SQLiteError) -> (directory: Directory, entries: [ByteString: RememberedEntry])? {
+        guard let found = try find(prefix), var directory = found.directory else { return nil }
+        var result: [ByteString: RememberedEntry] = [:]
+        try database.run("SELECT name, data FROM entries WHERE directory = ?", [.integer(found.id)]) { row in
+            guard let text = String(validating: row.blob(0), as: UTF8.self) else {
+                directory.isListed = false
+                return true
+            }
+            let name = ByteString(text)
+            if result.count < countMax, let entry = RememberedEntry(row.blob(1), directory: prefix, name: name) {
+                result[name] = entry
+            } else {
+                // What cannot be shown makes the listing one that is not whole.
+                directory.isListed = false
+            }
+            return result.count < countMax
+        }
+        return (directory, result)
+    }
+
+    // MARK: Changing
+
+    func put(_ prefix: ByteString, _ entries: [(ByteString, RememberedEntry)]) throws(SQLiteError) {
+        try change { () throws(SQLiteError) in
+            let id = try findOrMake(prefix)
+            for (name, entry) in entries {
+                try database.run(
+                    "INSERT OR REPLACE INTO entries(directory, name, data) VALUES(?, ?, ?)",
+                    [.integer(id), .blob(Array(name.utf8)), .blob(entry.encoded(directory: prefix, name: name))])
+            }
+        }
+    }
+
+    func remove(_ prefix: ByteString, _ names: [ByteString]) throws(SQLiteError) {
+        guard let found = try find(prefix) else { return }
+        try change { () throws(SQLiteError) in
+            for name in names {
+                try database.run(
+                    "DELETE FROM entries WHERE directory = ? AND name = ?",
+                    [.integer(found.id), .blob(Array(name.utf8))])
+            }
+        }
+    }
+
+    /// A directory was listed to its end: names that are not among `names` are no more.
+    func noteListed(_ prefix: ByteString, hasMarker: Bool, names: [ByteString]) throws(SQLiteError) {
+        try change { () throws(SQLiteError) in
+            let id = try findOrMake(prefix)
+            var kept: [ByteString] = []
+            let listed = Set(names)
+            try database.run("SELECT name FROM entries WHERE directory = ?", [.integer(id)]) { row in
+                kept.append(ByteString(String(decoding: row.blob(0), as: UTF8.self)))
+                return true
+            }
+            let gone = kept.filter { !listed.contains($0) }
+            for name in gone {
+                try database.run(
+                    "DELETE FROM entries WHERE directory = ? AND name = ?", [.integer(id), .blob(Array(name.utf8))])
+            }
+            // Entries that were not written, because something was in the way, are missing in an offline listing.
+            let isListed = kept.count - gone.count == listed.count
+            let flags = Directory(isListed: isListed, hasMarker: hasMarker).flags(prefix)
+            try database.run(
+                "UPDATE directories SET flags = ?, seen = ? WHERE id = ?",
+                [.integer(flags), .integer(session), .integer(id)])
+        }
+    }
+
+    /// What is known of a directory and everything below it is forgotten.
+    func removeTree(_ prefix: ByteString) throws(SQLiteError) {
+        try change { () throws(SQLiteError) in
+            for (id, _) in try tree(prefix) {
+                try database.run("DELETE FROM entries WHERE directory = ?", [.integer(id)])
+                try database.run("DELETE FROM directories WHERE id = ?", [.integer(id)])
+            }
+        }
+    }
+
+    /// A directory was renamed: what was known below it is known below the new name.
+    func moveTree(_ old: ByteString, to new: ByteString) throws(SQLiteError) {
+        try removeTree(new)
+        try change { () throws(SQLiteError) in
+            for (id, prefix) in try tree(old) {
+                let moved = new + prefix.dropFirst(old.count)
+                guard let directory = try find(prefix)?.directory else { continue }
+                // The checksums say where rows stand, so each is written anew.
+                var entries: [(ByteString, RememberedEntry)] = []
+                try database.run("SELECT name, data FROM entries WHERE directory = ?", [.integer(id)]) { row in
+                    let name = ByteString(String(decoding: row.blob(0), as: UTF8.self))
+                    if let entry = RememberedEntry(row.blob(1), directory: prefix, name: name) {
+                        entries.append((name, entry))
+                    }
+                    return true
+                }
+                for (name, entry) in entries {
+                    try database.run(
+                        "UPDATE entries SET data = ? WHERE directory = ? AND name = ?",
+                        [
+                            .blob(entry.encoded(directory: moved, name: name)), .integer(id),
+                            .blob(Array(name.utf8)),
+                        ])
+                }
+                try database.run(
+                    "UPDATE directories SET prefix = ?, flags = ? WHERE id = ?",
+                    [.blob(Array(moved.utf8)), .integer(directory.flags(moved)), .integer(id)])
+            }
+        }
+    }
+
+    private func tree(_ prefix: ByteString) throws(SQLiteError) -> [(id: Int64, prefix: ByteString)] {
+        // Prefixes end with a slash, so what is below begins with it; the byte behind a slash ends the range.
+        precondition(prefix.utf8.last == UInt8(ascii: "/"), "the whole bucket is never moved")
+        var end = Array(prefix.utf8)
+        end[end.count - 1] += 1
+        var result: [(Int64, ByteString)] = []
+        try database.run(
+            "SELECT id, prefix FROM directories WHERE prefix >= ? AND prefix < ?",
+            [.blob(Array(prefix.utf8)), .blob(end)]
+        ) { row in
+            result.append((row.integer(0), ByteString(String(decoding: row.blob(1), as: UTF8.self))))
+            return true
+        }
+        return result
+    }
+
+    // MARK: Room
+
+    /// One change; where there is no room, after making some.
+    private func change(_ body: () throws(SQLiteError) -> Void) throws(SQLiteError) {
+        do throws(SQLiteError) {
+            try database.transaction(body)
+        } catch {
+            guard error.isFull else { throw error }
+            try makeRoom()
+            try database.transaction(body)
+        }
+    }
+
+    /// Removes the entries of directories not seen for long, until a quarter of the file is free.
+    private func makeRoom() throws(SQLiteError) {
+        let wanted = Int64(limitBytes / Self.pageBytes / 4)
+        while try freePageCount() < wanted {
+            var oldest: [Int64] = []
+            try database.run("SELECT id FROM directories ORDER BY seen LIMIT 32") { row in
+                oldest.append(row.integer(0))
+                return true
+            }
+            if oldest.isEmpty { return }
+            try database.transaction { () throws(SQLiteError) in
+                for id in oldest {
+                    try database.run("DELETE FROM entries WHERE directory = ?", [.integer(id)])
+                    try database.run("DELETE FROM directories WHERE id = ?", [.integer(id)])
+                }
+            }
+        }
+    }
+
+    private func freePageCount() throws(SQLiteError) -> Int64 {
+        var count: Int64 = 0
+        try database.run("PRAGMA freelist_count") { row in
+            count = row.integer(0)
+            return false
+        }
+        return count
+    }
+}

@@ -1,0 +1,75 @@
+// From the pages of a listing to names.
+
+internal import Base
+internal import ObjectModel
+
+/// Turns the pages of a delimited listing into entries, page by page. A pure value.
+///
+/// Keys come in the order of their bytes. A key `a` is another name when there is a directory `a/` too, or a folder marker
+/// `a_$folder$`; both sort behind it, so such an object is held back until the listing has passed them: hardly ever more
+/// than a few. Each name comes once.
+struct ListingBuilder {
+    private let prefix: ByteString
+    private var held: [(segment: ByteString, object: ListedObject)] = []
+    private var directories: Set<ByteString> = []
+    /// The directory's own marker.
+    private(set) var marker: ListedObject?
+    /// Keys that no name can show.
+    private(set) var unnameable: [ObjectKey] = []
+
+    /// What some tools of the Hadoop family leave for a directory `dir`.
+    static let folderSuffix = "_$folder$"
+
+    init(prefix: ByteString) {
+        self.prefix = prefix
+    }
+
+    /// Takes a page, and gives the entries that are certain now.
+    mutating func add(
+        objects: [ListedObject], commonPrefixes: [ByteString], isLast: Bool
+    ) -> [(name: FileName, entry: Listing.Entry)] {
+        var result: [(name: FileName, entry: Listing.Entry)] = []
+        result.reserveCapacity(objects.count + commonPrefixes.count)
+        for common in commonPrefixes {
+            addDirectory(ByteString(String(common.dropFirst(prefix.count).string.dropLast())), to: &result)
+        }
+        for object in objects {
+            let segment = object.key.bytes.dropFirst(prefix.count)
+            if segment.isEmpty {
+                marker = object
+            } else if segment.string.hasSuffix(Self.folderSuffix), object.version.byteCount == 0 {
+                addDirectory(ByteString(String(segment.string.dropLast(Self.folderSuffix.count))), to: &result)
+            } else if segment.string.hasSuffix("/") {
+                // Servers that list a marker as an object beside its common prefix.
+                addDirectory(ByteString(String(segment.string.dropLast())), to: &result)
+            } else {
+                held.append((segment, object))
+            }
+        }
+        let last = max(objects.last?.key.bytes ?? "", commonPrefixes.last ?? "").dropFirst(
+            objects.isEmpty && commonPrefixes.isEmpty ? 0 : prefix.count)
+        var stillHeld: [(segment: ByteString, object: ListedObject)] = []
+        for (segment, object) in held {
+            if !isLast, last < segment + ByteString(Self.folderSuffix) {
+                stillHeld.append((segment, object))
+                continue
+            }
+            let isBeside = directories.contains(segment)
+            let name = isBeside ? NameCodec.nameBesideDirectory(segment) : NameCodec.name(forSegment: segment)
+            if let name { result.append((name, .file(object))) } else { unnameable.append(object.key) }
+        }
+        held = stillHeld
+        return result
+    }
+
+    private mutating func addDirectory(
+        _ segment: ByteString, to result: inout [(name: FileName, entry: Listing.Entry)]
+    ) {
+        guard directories.insert(segment).inserted else { return }
+        if let name = NameCodec.name(forSegment: segment) {
+            result.append((name, .directory))
+        } else if let key = ObjectKey(prefix + segment) {
+            unnameable.append(key)
+        }
+    }
+}
