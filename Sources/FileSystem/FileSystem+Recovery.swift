@@ -22,6 +22,7 @@ extension FileSystem {
             log.error(
                 "staged data of an earlier mount is damaged and was left where it is", metadata: ["journal": "\(path)"])
         }
+        for plan in area.leftPlans { resume(plan) }
         for file in adopted {
             if let node = graft(file) { owners.withLock { $0[ObjectIdentifier(file)] = node } }
             queue.submit(file)

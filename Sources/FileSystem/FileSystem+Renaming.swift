@@ -297,10 +297,20 @@ extension FileSystem {
             moves.append((object, key))
         }
 
+        let plan = try store(
+            RenamePlan(
+                from: oldPrefix, to: newPrefix,
+                objects: objects.map { RenamePlan.Moved($0, below: oldPrefix) }))
+        // From here on a killed rename goes on at the next mount; one that fails is taken back.
+        defer { area.remove(plan) }
+
         // The old tree is whole until the end. A copy that failed may have been done all the same, so each is taken back;
         // but the marker of an empty directory that was to be replaced stays.
         let made = moves.map(\.key).filter { target == nil || $0.bytes != newPrefix }
-        func takeBack() async { await removeAll(made) }
+        func takeBack() async {
+            area.remove(plan)
+            await removeAll(made)
+        }
         var copied: [ObjectKey: ObjectVersion] = [:]
         var failure: FileSystemError?
         await withTaskGroup(of: (ObjectKey, Result<ObjectVersion, FileSystemError>).self) { group in
@@ -345,6 +355,7 @@ extension FileSystem {
                         marker, node: node, attributes: node.state.withLock { $0.attributes },
                         properties: node.state.withLock { $0.properties } ?? ObjectProperties())
                 } catch {
+                    area.remove(plan)
                     await removeAll(made + (target == nil ? [marker] : []))
                     throw error
                 }

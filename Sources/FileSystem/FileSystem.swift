@@ -35,6 +35,8 @@ public final class FileSystem: Sendable {
     /// Bounds the requests that a burst of lookups, or the copies of a rename, have under way.
     let background = AsyncLimiter(limit: 32)
     let outage = Lock(StoreOutage())
+    /// Renames of an earlier mount that are being ended.
+    let resumedRenames = Lock<[Task<Void, Never>]>([])
     let prefetches = Lock(PrefetchStatistics())
     private let invalidation = Lock<(@Sendable ([KernelInvalidation]) -> Void)?>(nil)
 

@@ -22,6 +22,7 @@ public final class StagingArea: Sendable {
         var files: [String: StagedFile] = [:]
         var adopted: [Session] = []
         var orphaned: (@Sendable (OrphanedUploads) -> Void)?
+        var leftPlans: [StoredPlan] = []
     }
 
     private let session: Session
@@ -134,6 +135,29 @@ public final class StagingArea: Sendable {
 
     public var limit: Int? { limitBytes }
 
+    /// A path in this session's directory that no other file has.
+    func newPath(suffix: String) -> String {
+        let id = String(nextNumber.wrappingAdd(1, ordering: .relaxed).newValue, radix: 16)
+        return "\(session.directory)/\(id)\(suffix)"
+    }
+
+    /// Plans that ended mounts of this bucket did not carry out, as `adoptLeftovers` found them. They are this session's.
+    public var leftPlans: [StoredPlan] { contents.withLock { $0.leftPlans } }
+
+    /// Takes over the plans of an ended session.
+    private func adoptPlans(_ names: [String], of directory: String, _ damaged: inout [String]) {
+        for name in names {
+            let path = newPath(suffix: Self.planSuffix)
+            guard Self.loadPlan(directory + "/" + name) != nil, rename(directory + "/" + name, path) == 0,
+                let plan = Self.loadPlan(path)
+            else {
+                damaged.append(directory + "/" + name)
+                continue
+            }
+            contents.withLock { $0.leftPlans.append(plan) }
+        }
+    }
+
     // MARK: What others left
 
     /// Takes over what ended mounts of this bucket left behind.
@@ -150,8 +174,9 @@ public final class StagingArea: Sendable {
             guard directory != session.directory, let found = try? Self.lock(directory, creating: nil) else { continue }
             let identity = Self.readText(directory + "/owner") ?? ""
             let journals = Self.entries(of: directory).filter { $0.hasSuffix(".journal") }
+            let plans = Self.entries(of: directory).filter { $0.hasSuffix(Self.planSuffix) }
             guard identity == bucketIdentity else {
-                if journals.isEmpty {
+                if journals.isEmpty, plans.isEmpty {
                     Self.remove(found)
                 } else {
                     foreign.append(
@@ -160,6 +185,7 @@ public final class StagingArea: Sendable {
                 }
                 continue
             }
+            adoptPlans(plans, of: directory, &damaged)
             var loaded = 0
             for journal in journals {
                 let id = String(journal.dropLast(".journal".count))
@@ -226,7 +252,8 @@ public final class StagingArea: Sendable {
     public func closeSession() {
         let sessions = contents.withLock { [session] + $0.adopted }
         for session in sessions {
-            if Self.entries(of: session.directory).contains(where: { $0.hasSuffix(".journal") }) {
+            let kept = Self.entries(of: session.directory)
+            if kept.contains(where: { $0.hasSuffix(".journal") || $0.hasSuffix(Self.planSuffix) }) {
                 close(session.lockDescriptor)
             } else {
                 Self.remove(session)

@@ -129,15 +129,19 @@ final class Mount: @unchecked Sendable {
 
     /// As kill -9 and a new mount: requests under way lose their answers, nothing is finished, and of the state
     /// directory there is what was in it at that instant.
-    func kill() async throws {
+    /// - Parameter isImageFirst: the state directory is taken as it is now, not as the ending of tasks leaves it; for when
+    ///   all requests under way are held.
+    func kill(isImageFirst: Bool = false) async throws {
+        var image = Self.newPath()
+        if isImageFirst { try FileManager.default.copyItem(atPath: directory, toPath: image) }
         line.cut()
+        onKill?()
         // What a process leaves behind ends with it; here its tasks must be ended. They change nothing any more.
         for file in area.files { await queue.settle(file) }
         while line.inFlightCount > 0 { await Task.yield() }
         await attributes?.drain()
-        var image = Self.newPath()
         // A file that was published just before is being removed, maybe: then the instant is a little later.
-        while (try? FileManager.default.copyItem(atPath: directory, toPath: image)) == nil {
+        while !isImageFirst, (try? FileManager.default.copyItem(atPath: directory, toPath: image)) == nil {
             try? FileManager.default.removeItem(atPath: image)
             image = Self.newPath()
         }
@@ -145,6 +149,14 @@ final class Mount: @unchecked Sendable {
         try FileManager.default.removeItem(atPath: directory)
         directory = image
         try startAgain()
+    }
+
+    /// Called by `kill` once nothing reaches the store any more: to let go what a test holds.
+    var onKill: (() -> Void)?
+
+    /// Returns when the renames that an earlier mount began are ended, or have failed.
+    func resumed() async {
+        for task in fileSystem.resumedRenames.withLock({ $0 }) { await task.value }
     }
 
     /// Lets everything that is believed of the store expire.

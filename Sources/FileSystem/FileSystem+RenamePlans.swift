@@ -1,0 +1,105 @@
+// Renames of directories that an earlier mount did not end.
+
+internal import Base
+internal import Logging
+internal import ObjectModel
+internal import ObjectStore
+internal import Staging
+
+extension FileSystem {
+    func store(_ plan: RenamePlan) throws(FileSystemError) -> StoredPlan {
+        do throws(StagingError) { return try area.store(plan: plan.encoded) } catch { throw FileSystemError(error) }
+    }
+
+    /// Carries a left plan out, in the background. Names change once that is done: nothing may be renamed or begun to be
+    /// written meanwhile. What cannot be done now is tried again by the next mount.
+    func resume(_ stored: StoredPlan) {
+        guard !configuration.isReadOnly, let plan = RenamePlan(stored.bytes) else { return }
+        let task = Task {
+            let outcome = await Result.of { () async throws(FileSystemError) in
+                try await self.changes.exclusive { () async throws(FileSystemError) in try await self.carryOut(plan) }
+            }
+            switch outcome {
+            case .success(let keptCount):
+                self.area.remove(stored)
+                self.log.notice(
+                    "a directory's rename that an earlier mount began is done: '\(plan.from)' to '\(plan.to)'")
+                if keptCount > 0 {
+                    self.log.error(
+                        "\(keptCount) files of '\(plan.from)' stay there: they were changed since, or '\(plan.to)' has others of their names"
+                    )
+                }
+            case .failure(let error):
+                self.log.error(
+                    "a rename that an earlier mount began is not done: '\(plan.from)' to '\(plan.to)': \(error)")
+            }
+            self.refresh(path: "")
+        }
+        resumedRenames.withLock { $0.append(task) }
+    }
+
+    private enum Step: Sendable {
+        /// Copied, or there already: the old key can go.
+        case moved(ObjectVersion)
+        case gone
+        /// Something else stands at the old place by now, or at the new one.
+        case kept
+    }
+
+    /// Copies what is not copied yet, then removes the old keys. May be repeated after any failure.
+    /// - Returns: how many files stay where they are.
+    private func carryOut(_ plan: RenamePlan) async throws(FileSystemError) -> Int {
+        var moved: [ObjectVersion] = []
+        var keptCount = 0
+        var failure: FileSystemError?
+        await withTaskGroup(of: Result<Step, FileSystemError>.self) { group in
+            for object in plan.objects {
+                group.addTask {
+                    await self.background.run {
+                        await Result.of { () async throws(FileSystemError) in try await self.move(object, of: plan) }
+                    }
+                }
+            }
+            for await outcome in group {
+                switch outcome {
+                case .success(.moved(let version)): moved.append(version)
+                case .success(.gone): break
+                case .success(.kept): keptCount += 1
+                case .failure(let error): failure = failure ?? error
+                }
+            }
+        }
+        // The old tree stays until the new one is whole.
+        if let failure { throw failure }
+        // Deepest first, markers after what is below them: some servers refuse to remove what has entries.
+        for version in moved.sorted(by: { $0.key.bytes.count > $1.key.bytes.count }) {
+            // An upload that was recovered may have come between: that version is nowhere else.
+            guard let now = try await head(version.key), now.version == version else { continue }
+            try await delete(version.key)
+        }
+        return keptCount
+    }
+
+    private func move(_ object: RenamePlan.Moved, of plan: RenamePlan) async throws(FileSystemError) -> Step {
+        guard let old = ObjectKey(plan.from + object.rest), let new = ObjectKey(plan.to + object.rest) else {
+            return .kept
+        }
+        guard let source = try await head(old) else { return .gone }
+        guard object.isStill(source) else { return .kept }
+        // A directory that is replaced has a marker of its own.
+        let isMarker = object.rest.isEmpty || object.rest.string.hasSuffix("/")
+        if !isMarker, let found = try await head(new) {
+            let isCopy =
+                found.version.byteCount == source.version.byteCount
+                && (found.version.etag == source.version.etag
+                    || found.properties.metadata == source.properties.metadata)
+            return isCopy ? .moved(source.version) : .kept
+        }
+        do throws(StoreError) {
+            _ = try await store.copy(CopyRequest(source: source.version, destination: new))
+            return .moved(source.version)
+        } catch {
+            throw FileSystemError(error)
+        }
+    }
+}

@@ -1,0 +1,70 @@
+// Renames of directories that are killed go on at the next mount.
+
+import Base
+import MemoryStore
+import ObjectModel
+import ObjectStore
+import Staging
+import Testing
+
+@testable import FileSystem
+
+@Suite(.timeLimit(.minutes(5)))
+struct RenamePlanTests {
+    @Test func plansReadBackAndNothingElseDoes() {
+        func object(_ key: String) -> ListedObject {
+            let version = ObjectVersion(key: ObjectKey(key)!, etag: ETag("e-2")!, byteCount: 1)
+            return ListedObject(version: version, lastModified: Timestamp(seconds: -7, nanoseconds: 3))
+        }
+        let objects = ["a/", "a/b", "a/\n", "a/e\u{301}"].map { RenamePlan.Moved(object($0), below: "a/") }
+        let plan = RenamePlan(from: "a/", to: "b/c/", objects: objects)
+        #expect(RenamePlan(plan.encoded) == plan)
+        let empty = RenamePlan(from: "a/", to: "b/", objects: [])
+        #expect(RenamePlan(empty.encoded) == empty)
+        for length in 0..<plan.encoded.count {
+            #expect(RenamePlan(Array(plan.encoded.prefix(length))) != plan)
+        }
+        #expect(RenamePlan(RenamePlan(from: "", to: "b/", objects: []).encoded) == nil, "never the whole bucket")
+    }
+
+    private func tree(_ mount: Mount, _ path: String) async throws -> [String: String] {
+        var result: [String: String] = [:]
+        for entry in try await mount.list(path) {
+            let inner = "\(path)/\(entry.name)"
+            if entry.kind == .directory {
+                result.merge(try await tree(mount, inner)) { first, _ in first }
+            } else {
+                result[inner] = try await mount.text(inner)
+            }
+        }
+        return result
+    }
+
+    /// Killed when so many copies, or so many removals, were done.
+    @Test(arguments: [(StoreOperation.copyObject, 0), (.copyObject, 3), (.copyObject, 11), (.deleteObjects, 0)])
+    func aKilledRenameIsEndedByTheNextMount(operation: StoreOperation, doneCount: Int) async throws {
+        let mount = try Mount()
+        for index in 0..<12 { mount.store.write("text \(index)", at: "d/sub/f\(index)") }
+        mount.store.write("", at: "d/")
+        mount.store.write("other", at: "dd")
+        mount.store.pause(operation)
+        let renaming = Task { try? await mount.rename("d", to: "e") }
+        await mount.store.untilHeld(operation)
+        for _ in 0..<doneCount {
+            await mount.store.untilHeld(operation)
+            mount.store.resumeOne(operation)
+        }
+        await mount.store.untilHeld(operation, count: min(1, 12 - doneCount))
+        mount.onKill = { mount.store.resume(operation) }
+        try await mount.kill(isImageFirst: true)
+        _ = await renaming.value
+        await mount.resumed()
+        mount.expire()
+        let found = try await tree(mount, "e")
+        #expect(found == Dictionary(uniqueKeysWithValues: (0..<12).map { ("e/sub/f\($0)", "text \($0)") }))
+        #expect(try await mount.names("").sorted() == ["dd", "e"])
+        #expect(mount.store.keys(under: "d/").isEmpty)
+        try await mount.remount()
+        #expect(mount.area.leftPlans.isEmpty, "done once")
+    }
+}
