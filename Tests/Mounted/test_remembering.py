@@ -54,6 +54,7 @@ def test_a_remount_asks_for_no_attributes(mount):
     mount.start()
     assert _attributes(mount.path / "d") == before
     assert _requests(mount, "HeadObject") + _requests(mount, "GetObject") <= 2
+    mount.stop()
 
 
 @pytest.mark.unmounted
@@ -70,6 +71,7 @@ def test_inode_numbers_stay(mount, bucket):
     assert len(set(numbers.values())) == 4
     mount.remount()
     assert {entry.name: entry.inode() for entry in os.scandir(mount.path)} == numbers
+    mount.stop()
 
 
 @pytest.mark.unmounted
@@ -90,6 +92,7 @@ def test_damage_is_harmless(mount):
         mount.start()
         after = _attributes(mount.path / "d")
         assert {name: values[:5] for name, values in after.items()} == without_numbers
+    mount.stop()
 
 
 @pytest.mark.unmounted
@@ -113,6 +116,7 @@ def test_an_offline_mount_shows_names_and_data(mount, bucket):
         os.stat(mount.path / "far" / "unseen")
     assert raised.value.errno != errno.ENOENT, "unknown is not absent"
     assert sum(entry["count"] for entry in mount.status()["requests"].values()) == 0
+    mount.stop()
 
 
 @pytest.mark.unmounted
@@ -123,6 +127,7 @@ def test_a_foreign_directory_is_sampled(mount, bucket):
     assert _requests(mount, "HeadObject") + _requests(mount, "GetObject") <= 66
     # One for the mount itself, one or two for the name `big`, and two pages.
     assert _requests(mount, "ListObjectsV2") <= 6
+    mount.stop()
 
 
 @pytest.mark.unmounted
@@ -133,3 +138,4 @@ def test_a_walk_costs_few_listings(mount, bucket):
     assert len(found) == 60 + 300
     assert _requests(mount, "ListObjectsV2") <= 10
     assert _requests(mount, "HeadObject") + _requests(mount, "GetObject") <= 4
+    mount.stop()
