@@ -6,7 +6,7 @@ public import ObjectModel
 /// Attributes ↔ `x-amz-meta-*`.
 ///
 /// Written: `mode` (decimal, with type bits), `uid`, `gid`, `mtime`, `atime`, `ctime` (seconds.nanoseconds), and
-/// `symlink-target` (percent-encoded). Read besides: rclone's and geesefs's `mtime`, s3sync's `owner`, `group`,
+/// `symlink-target` (percent-encoded) and `rdev` (of device nodes, decimal). Read besides: rclone's and geesefs's `mtime`, s3sync's `owner`, `group`,
 /// `permissions`, and Google's `goog-reserved-*` names.
 public struct AttributeCodec: Sendable {
     /// What objects without such metadata get.
@@ -21,7 +21,7 @@ public struct AttributeCodec: Sendable {
     public func defaults(for kind: FileKind, time: Timestamp) -> FileAttributes {
         let permissions: UInt32 =
             switch kind {
-            case .file: fileDefaults.permissions
+            case .file, .fifo, .socket, .characterDevice, .blockDevice: fileDefaults.permissions
             case .directory: directoryPermissions
             case .symlink: 0o777
             }
@@ -36,13 +36,15 @@ public struct AttributeCodec: Sendable {
     /// The kind that the metadata tells; `.file` when it tells none.
     public static func kind(of metadata: [String: String]) -> FileKind {
         if metadata["symlink-target"] != nil || metadata["--symlink-target"] != nil { return .symlink }
-        guard let mode = number(metadata["mode"]) else { return .file }
-        return mode & 0o170000 == FileKind.symlink.typeBits ? .symlink : .file
+        guard let mode = number(metadata["mode"]), let kind = FileKind(typeBits: UInt32(truncatingIfNeeded: mode)),
+            kind != .directory
+        else { return .file }
+        return kind
     }
 
     /// The target in the metadata; nil when it is in the body, as s3fs has it.
     public static func symlinkTarget(of metadata: [String: String]) -> String? {
-        (metadata["symlink-target"] ?? metadata["--symlink-target"]).map(percentDecoded)
+        (metadata["symlink-target"] ?? metadata["--symlink-target"]).map { KernelName.text(of: PercentText.decode($0)) }
     }
 
     public func attributes(of metadata: [String: String], kind: FileKind, lastModified: Timestamp) -> FileAttributes {
@@ -51,6 +53,7 @@ public struct AttributeCodec: Sendable {
         if let mode = Self.number(first("mode", "permissions", "goog-reserved-posix-mode")) {
             result.permissions = UInt32(truncatingIfNeeded: mode) & 0o7777
         }
+        if let device = Self.number(metadata["rdev"]) { result.device = UInt32(truncatingIfNeeded: device) }
         if let uid = Self.number(first("uid", "owner", "goog-reserved-posix-uid")) {
             result.uid = UInt32(clamping: uid)
         }
@@ -75,10 +78,14 @@ public struct AttributeCodec: Sendable {
         properties.metadata["mtime"] = text(attributes.modified)
         properties.metadata["atime"] = text(attributes.accessed)
         properties.metadata["ctime"] = text(attributes.changed)
+        // geesefs has this key too; s3fs forgets the number.
+        if kind == .characterDevice || kind == .blockDevice {
+            properties.metadata["rdev"] = String(attributes.device)
+        }
     }
 
     public static func encode(symlinkTarget: String, into properties: inout ObjectProperties) {
-        properties.metadata["symlink-target"] = percentEncoded(symlinkTarget)
+        properties.metadata["symlink-target"] = PercentText.encode(KernelName.bytes(of: symlinkTarget))
     }
 
     private static let ownKeys = ["mode", "uid", "gid", "mtime", "symlink-target"]
@@ -104,35 +111,5 @@ public struct AttributeCodec: Sendable {
     static func text(_ time: Timestamp) -> String {
         let digits = String(time.nanoseconds)
         return "\(time.seconds).\(String(repeating: "0", count: 9 - digits.count))\(digits)"
-    }
-
-    private static func percentEncoded(_ text: String) -> String {
-        let hex = Array("0123456789ABCDEF".utf8)
-        var result: [UInt8] = []
-        for byte in text.utf8 {
-            switch byte {
-            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x2f, 0x5f, 0x7e: result.append(byte)
-            default: result += [0x25, hex[Int(byte >> 4)], hex[Int(byte & 15)]]
-            }
-        }
-        return String(decoding: result, as: UTF8.self)
-    }
-
-    private static func percentDecoded(_ text: String) -> String {
-        let bytes = Array(text.utf8)
-        var result: [UInt8] = []
-        var index = 0
-        while index < bytes.count {
-            if bytes[index] == 0x25, index + 2 < bytes.count,
-                let value = UInt8(String(decoding: bytes[index + 1...index + 2], as: UTF8.self), radix: 16)
-            {
-                result.append(value)
-                index += 3
-            } else {
-                result.append(bytes[index])
-                index += 1
-            }
-        }
-        return String(decoding: result, as: UTF8.self)
     }
 }

@@ -7,6 +7,21 @@ public enum FileKind: Sendable, Hashable {
     case file
     case directory
     case symlink
+    /// These three are names only: the kernel does what is done with them.
+    case fifo
+    case socket
+    case characterDevice
+    case blockDevice
+
+    /// The kind of `st_mode`'s type bits; nil for none of these.
+    public init?(typeBits: UInt32) {
+        guard let kind = Self.all.first(where: { $0.typeBits == typeBits & 0o170000 }) else { return nil }
+        self = kind
+    }
+
+    private static let all: [FileKind] = [
+        .file, .directory, .symlink, .fifo, .socket, .characterDevice, .blockDevice,
+    ]
 
     /// The type bits of `st_mode`, from <sys/stat.h>.
     public var typeBits: UInt32 {
@@ -14,6 +29,10 @@ public enum FileKind: Sendable, Hashable {
         case .file: 0o100000
         case .directory: 0o040000
         case .symlink: 0o120000
+        case .fifo: 0o010000
+        case .socket: 0o140000
+        case .characterDevice: 0o020000
+        case .blockDevice: 0o060000
         }
     }
 }
@@ -27,6 +46,8 @@ public struct FileAttributes: Sendable, Equatable {
     public var accessed: Timestamp
     public var modified: Timestamp
     public var changed: Timestamp
+    /// The device that a device node stands for, as `st_rdev` has it.
+    public var device: UInt32 = 0
 
     public init(permissions: UInt32, uid: UInt32, gid: UInt32, time: Timestamp) {
         self.permissions = permissions

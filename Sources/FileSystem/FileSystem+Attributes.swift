@@ -164,6 +164,16 @@ extension FileSystem {
         node.state.withLock { $0.properties = stored }
     }
 
+    /// In a set-group-ID directory what is new belongs to the directory's group, and a new directory has the bit too
+    /// (inode(7)). The kernel leaves that to the filesystem.
+    func inheritGroup(of parent: UInt64, _ kind: FileKind, _ attributes: inout FileAttributes) {
+        guard let above = node(parent)?.state.withLock({ $0.attributes }), above.permissions & 0o2000 != 0 else {
+            return
+        }
+        attributes.gid = above.gid
+        if kind == .directory { attributes.permissions |= 0o2000 }
+    }
+
     private func setDirectoryAttributes(_ node: Node, _ changes: AttributeChanges) async throws(FileSystemError)
         -> FileStatus
     {

@@ -34,12 +34,28 @@ extension FileSystem {
         }
     }
 
-    /// Makes a directory or symlink: an empty object with metadata, in the store when this returns.
+    /// Makes a FIFO, a socket's name, or a device node.
+    /// - Parameter device: of device nodes, as `st_rdev` has it.
+    public func makeNode(
+        _ kind: FileKind, parent number: UInt64, name text: String, permissions: UInt32, uid: UInt32, gid: UInt32,
+        device: UInt32
+    ) -> Answer<FileStatus> {
+        .later { () async throws(FileSystemError) in
+            let name = try Self.name(text)
+            return try await self.changes.shared { () async throws(FileSystemError) in
+                try await self.makeEntry(
+                    kind, parent: number, name: name, permissions: permissions, uid: uid, gid: gid, device: device)
+            }
+        }
+    }
+
+    /// Makes anything but a file: an empty object with metadata, in the store when this returns.
     private func makeEntry(
         _ kind: FileKind, parent number: UInt64, name: FileName, permissions: UInt32, uid: UInt32, gid: UInt32,
-        target: String? = nil
+        target: String? = nil, device: UInt32 = 0
     ) async throws(FileSystemError) -> FileStatus {
         try refuseIfReadOnly()
+        try Self.refuseIfNotCreatable(name)
         if try await exists(parent: number, name: name) { throw FileSystemError(.alreadyExists) }
         let key = try tree.withLock { tree throws(FileSystemError) in
             guard let parent = tree[number] else { throw FileSystemError(.stale) }
@@ -47,7 +63,8 @@ extension FileSystem {
             return kind == .directory ? try markerKey(of: key) : key
         }
         var attributes = FileAttributes(permissions: permissions & 0o7777, uid: uid, gid: gid, time: time.now)
-        attributes.permissions = permissions & 0o7777
+        attributes.device = device
+        inheritGroup(of: number, kind, &attributes)
         var properties = ObjectProperties()
         AttributeCodec.encode(attributes, kind: kind, into: &properties)
         if let target { AttributeCodec.encode(symlinkTarget: target, into: &properties) }
@@ -133,17 +150,35 @@ extension FileSystem {
             doubt(parent: number, name)
             throw FileSystemError(error)
         }
-        tree.withLock { tree in
-            guard let dentry = tree[node.number] else { return }
+        let changes: [KernelInvalidation] = tree.withLock { tree in
+            guard let dentry = tree[node.number] else { return [] }
             let parent = dentry.parent
             node.state.withLock { $0.isUnlinked = true }
             tree.detach(dentry)
-            if let parent {
-                parent.noteRemoved(name)
-                noteGone(name, from: parent, isDirectory: true)
-                touch(parent)
-            }
+            guard let parent else { return [] }
+            parent.noteRemoved(name)
+            noteGone(name, from: parent, isDirectory: true)
+            touch(parent)
+            return reclaimName(name, in: parent, &tree)
         }
+        invalidateKernel(changes)
+    }
+
+    /// The directory is gone for which an object of the same name had another one: the object has its own name again.
+    func reclaimName(_ name: FileName, in parent: Dentry, _ tree: inout Tree) -> [KernelInvalidation] {
+        guard let beside = NameCodec.nameBesideDirectory(NameCodec.segment(for: name)),
+            parent.directory!.children[name] == nil
+        else { return [] }
+        let entry = parent.directory!.listed(beside)
+        let child = parent.directory!.children[beside]
+        guard entry != nil || child != nil else { return [] }
+        let learned = parent.directory!.known[beside]
+        parent.noteRemoved(beside)
+        noteGone(beside, from: parent)
+        if let child { tree.move(child, to: parent, name: name) }
+        parent.noteCreated(name, entry ?? child.flatMap { listingEntry(of: $0.node) })
+        parent.directory!.known[name] = learned
+        return [beside, name].map { .entry(parent: parent.node.number, name: $0.string) }
     }
 
     /// The key prefix of a directory that has no entries; `.notEmpty` when it has.

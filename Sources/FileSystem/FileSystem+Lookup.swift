@@ -203,8 +203,11 @@ extension FileSystem {
     private func resolveByAsking(
         parent number: UInt64, name: FileName, isReferenced: Bool
     ) async throws(FileSystemError) -> Node {
+        // No key is its name with nothing behind it: only a listing tells of it.
+        let isEmpty = NameCodec.segment(for: name).isEmpty
+        if isEmpty { try await fillListing(number) }
         let wasListed = await listEarly(number)
-        var mayKnow = wasListed
+        var mayKnow = wasListed || isEmpty
         while true {
             if mayKnow {
                 switch find(parent: number, name: name, isReferenced: isReferenced) {
@@ -218,6 +221,7 @@ extension FileSystem {
             if learning == .nothing { break }
             mayKnow = true
         }
+        if isEmpty { throw FileSystemError(.notFound) }
         return try await ask(parent: number, name: name, isReferenced: isReferenced)
     }
 
@@ -275,7 +279,7 @@ extension FileSystem {
         let prefix = tree.withLock { $0[number]?.prefix(root: configuration.prefix) }
         let isCached = known.map { cache.holdsBeginning(of: $0) } ?? false
         let bringsBytes = !isCached && tree.withLock { $0[number]?.directory?.lookups.asks() ?? false }
-        let isEscapedFile = NameCodec.segment(for: name) != name.bytes && name.string.hasPrefix("%pail-file-")
+        let isEscapedFile = NameCodec.isBesideDirectory(name)
         let remote: Remote?
         do throws(FileSystemError) {
             remote =

@@ -174,7 +174,7 @@ extension FileSystem {
             guard case .clean(let version) = state.content, version == old else { return true }
             guard let info, info.version != old, !state.hasServedBytes else { return false }
             let fresh = fileState(info, validatedAt: now)
-            guard fresh.symlinkTarget == nil else { return false }
+            guard AttributeCodec.kind(of: info.properties.metadata) == .file else { return false }
             state.content = fresh.content
             state.attributes = fresh.attributes
             state.properties = fresh.properties

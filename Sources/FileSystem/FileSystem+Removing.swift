@@ -80,6 +80,7 @@ extension FileSystem {
     }
 
     private func vacateHolding(_ node: Node) async throws(FileSystemError) -> ObjectKey? {
+        if let version = node.state.withLock({ $0.objectVersion }) { try await secureCopies(of: version.key.bytes) }
         if let file = node.stagedFile {
             // Who has it open reads what is in parts of its upload from the object that they become.
             if file.hasBytesInTransit, node.state.withLock({ $0.openCount > 0 }) { try await bringBack(node) }

@@ -40,14 +40,14 @@ extension FileSystem {
             target = try await resolve(parent: toParent, name: toName, isReferenced: false)
         } catch {
             guard error.kind == .notFound else { throw error }
+            try Self.refuseIfNotCreatable(toName)
         }
         if let target {
             if mustBeNew { throw FileSystemError(.alreadyExists) }
-            switch (source.kind, target.kind) {
-            case (.directory, .directory), (.file, .file), (.file, .symlink), (.symlink, .file), (.symlink, .symlink):
-                break
-            case (.directory, _): throw FileSystemError(.notDirectory)
-            case (_, .directory): throw FileSystemError(.isDirectory)
+            switch (source.kind == .directory, target.kind == .directory) {
+            case (true, true), (false, false): break
+            case (true, false): throw FileSystemError(.notDirectory)
+            case (false, true): throw FileSystemError(.isDirectory)
             }
         }
         let newKey = try tree.withLock { tree throws(FileSystemError) in
@@ -81,8 +81,8 @@ extension FileSystem {
             $0.attributes.changed = now
             $0.changedAt = nowNanoseconds
         }
-        tree.withLock { tree in
-            guard let dentry = tree[source.number], let newParent = tree[toParent] else { return }
+        let changes: [KernelInvalidation] = tree.withLock { tree in
+            guard let dentry = tree[source.number], let newParent = tree[toParent] else { return [] }
             if let old = newParent.directory!.children[toName], old !== dentry {
                 old.node.state.withLock { $0.isUnlinked = true }
                 tree.detach(old)
@@ -100,7 +100,10 @@ extension FileSystem {
             }
             noteWritten(dentry)
             touch(newParent)
+            guard source.kind == .directory, let oldParent = tree[parent] else { return [] }
+            return reclaimName(name, in: oldParent, &tree)
         }
+        invalidateKernel(changes)
         if let leftover {
             doubt(parent: parent, name)
             throw leftover
@@ -144,6 +147,7 @@ extension FileSystem {
             }
         }
         guard let version = node.state.withLock({ $0.objectVersion }) else { throw FileSystemError(.stale) }
+        try await secureCopies(of: version.key.bytes)
         if let target { _ = try await vacate(target) }
         let moved: ObjectVersion
         do throws(StoreError) {
@@ -288,6 +292,7 @@ extension FileSystem {
             await queue.hold(file)
             held.append(file)
         }
+        try await secureCopies(of: oldPrefix)
         let objects = try await everything(below: oldPrefix)
         var moves: [(object: ListedObject, key: ObjectKey)] = []
         for object in objects {

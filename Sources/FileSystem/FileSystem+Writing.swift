@@ -52,7 +52,12 @@ extension FileSystem {
         parent number: UInt64, name text: String, permissions: UInt32, uid: UInt32, gid: UInt32, mayWrite: Bool
     ) -> Answer<(FileStatus, FileHandle)> {
         let name: FileName
-        do throws(FileSystemError) { name = try Self.name(text) } catch { return .failed(error) }
+        do throws(FileSystemError) {
+            name = try Self.name(text)
+            try Self.refuseIfNotCreatable(name)
+        } catch {
+            return .failed(error)
+        }
         guard !configuration.isReadOnly else { return .fail(.readOnly) }
         // The kernel asks to create only what it has just looked up in vain; that answer is still here.
         if case .absent = find(parent: number, name: name, isReferenced: false), changes.tryEnterShared() {
@@ -81,7 +86,8 @@ extension FileSystem {
             guard let parent = tree[number], parent.directory != nil else { throw FileSystemError(.stale) }
             return try self.key(parent: parent, name: name)
         }
-        let attributes = FileAttributes(permissions: permissions & 0o7777, uid: uid, gid: gid, time: time.now)
+        var attributes = FileAttributes(permissions: permissions & 0o7777, uid: uid, gid: gid, time: time.now)
+        inheritGroup(of: number, .file, &attributes)
         var properties = ObjectProperties(contentType: ContentType.of(name))
         AttributeCodec.encode(attributes, kind: .file, into: &properties)
         let file: StagedFile
@@ -93,11 +99,11 @@ extension FileSystem {
         } catch {
             throw FileSystemError(error)
         }
-        let created = properties
+        let (created, initial) = (properties, attributes)
         let node: Node? = tree.withLock { tree in
             guard let parent = tree[number], parent.directory!.children[name] == nil else { return nil }
             var state = Node.State(
-                content: .staged(file), attributes: attributes, properties: created, validatedAt: nowNanoseconds)
+                content: .staged(file), attributes: initial, properties: created, validatedAt: nowNanoseconds)
             state.changedAt = nowNanoseconds
             state.hasServedBytes = true
             let dentry = tree.add(.file, state, inode: InodeNumber.new(), parent: parent, name: name)
@@ -116,7 +122,9 @@ extension FileSystem {
     }
 
     func entry(for file: StagedFile) -> Listing.Entry? {
-        (file.base ?? ETag("pending").map { ObjectVersion(key: file.key, etag: $0, byteCount: file.byteCount) })
+        // The base may be another file's object.
+        (file.base.flatMap { $0.key == file.key ? $0 : nil }
+            ?? ETag("pending").map { ObjectVersion(key: file.key, etag: $0, byteCount: file.byteCount) })
             .map { .file(ListedObject(version: $0, lastModified: time.now)) }
     }
 
@@ -293,7 +301,9 @@ extension FileSystem {
     /// close(2) of one descriptor of a handle. Answers at once while uploads are known to work; else, and always with
     /// write-through, when the object is in the store, or with the error.
     public func flush(_ handle: FileHandle) -> Answer<Void> {
-        let mayAnswerEarly = queue.isProven && !configuration.isWriteThrough
+        // The source of a copy may be changed by others before the copy is made: the program is told.
+        let isCopy = handle.node.stagedFile?.standsOn != nil
+        let mayAnswerEarly = queue.isProven && !configuration.isWriteThrough && !isCopy
         let hasNews = handle.state.withLock { state in
             // A shell that redirects into a new file closes a duplicate before anything is written. The file is not sent
             // for that; `release` sends it, if it stays empty.

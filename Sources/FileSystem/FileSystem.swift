@@ -112,6 +112,11 @@ public final class FileSystem: Sendable {
         return key
     }
 
+    /// Refuses names that would be listed as another one.
+    static func refuseIfNotCreatable(_ name: FileName) throws(FileSystemError) {
+        if !NameCodec.isCreatable(name) { throw FileSystemError(.invalidArgument) }
+    }
+
     /// The key of a directory's marker.
     func markerKey(of key: ObjectKey) throws(FileSystemError) -> ObjectKey {
         guard let marker = ObjectKey(key.bytes + "/") else { throw FileSystemError(.nameTooLong) }

@@ -23,6 +23,12 @@ public struct FileSystemError: Error, Sendable, Equatable {
         case archived
         case noSpace
         case fileTooLarge
+        /// There is no extended attribute of that name.
+        case noAttribute
+        /// More than user metadata can hold.
+        case attributeTooLarge
+        /// No data, or no hole, from there on.
+        case outOfRange
         case unsupported
         case timedOut
         case unreachable

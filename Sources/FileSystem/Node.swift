@@ -66,8 +66,9 @@ public final class Node: Sendable {
             case .clean(let version):
                 // The target of some symlinks is the body, unread so far.
                 let target = state.symlinkTarget ?? ""
-                byteCount = target.isEmpty ? version.byteCount : target.utf8.count
-            case .staged(let file): byteCount = state.symlinkTarget?.utf8.count ?? file.byteCount
+                byteCount = target.isEmpty ? version.byteCount : KernelName.bytes(of: target).count
+            case .staged(let file):
+                byteCount = state.symlinkTarget.map { KernelName.bytes(of: $0).count } ?? file.byteCount
             }
             let linkCount: UInt32 = state.isUnlinked ? 0 : kind == .directory ? 2 : 1
             return FileStatus(

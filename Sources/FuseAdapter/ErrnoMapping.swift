@@ -22,6 +22,9 @@ extension FileSystemError {
         case .archived: EREMOTE
         case .noSpace: ENOSPC
         case .fileTooLarge: EFBIG
+        case .noAttribute: ENODATA
+        case .attributeTooLarge: E2BIG
+        case .outOfRange: ENXIO
         case .unsupported: EOPNOTSUPP
         case .timedOut: ETIMEDOUT
         case .unreachable: EHOSTUNREACH

@@ -18,6 +18,8 @@ enum FuseOperations {
         addAttributes(&table)
         addFiles(&table)
         addDirectories(&table)
+        addExtendedAttributes(&table)
+        addRanges(&table)
         return table
     }()
 
@@ -92,7 +94,7 @@ enum FuseOperations {
 
     private static func addNames(_ table: inout fuse_lowlevel_ops) {
         table.lookup = { request, parent, name in
-            let name = String(cString: name!)
+            let name = FuseOperations.text(name!)
             let session = FuseSession.of(request!)
             let answer = session.fileSystem.lookup(parent: parent, name: name)
             if case .failed(let error) = answer, error.kind == .notFound {
@@ -112,7 +114,7 @@ enum FuseOperations {
             Reply(request!).none()
         }
         table.mkdir = { request, parent, name, mode in
-            let name = String(cString: name!)
+            let name = FuseOperations.text(name!)
             let context = fuse_req_ctx(request!).pointee
             FuseOperations.respondEntry(
                 request!, "mkdir", parent, name: name,
@@ -120,12 +122,13 @@ enum FuseOperations {
                     parent: parent, name: name, permissions: mode, uid: context.uid, gid: context.gid))
         }
         table.symlink = { request, target, parent, name in
-            let name = String(cString: name!)
+            let name = FuseOperations.text(name!)
             let context = fuse_req_ctx(request!).pointee
             FuseOperations.respondEntry(
                 request!, "symlink", parent, name: name,
                 FuseSession.of(request!).fileSystem.makeSymlink(
-                    parent: parent, name: name, target: String(cString: target!), uid: context.uid, gid: context.gid))
+                    parent: parent, name: name, target: FuseOperations.text(target!), uid: context.uid, gid: context.gid
+                ))
         }
         table.readlink = { request, number in
             FuseOperations.respond(
@@ -135,15 +138,24 @@ enum FuseOperations {
             }
         }
         table.link = { request, _, _, _ in Reply(request!).error(EPERM) }
-        table.mknod = { request, parent, name, mode, _ in
-            // Only regular files; NFS servers and some tools make them this way.
-            guard mode & S_IFMT == S_IFREG else {
-                Reply(request!).error(EPERM)
-                return
-            }
-            let name = String(cString: name!)
+        table.mknod = { request, parent, name, mode, device in
+            let name = FuseOperations.text(name!)
             let context = fuse_req_ctx(request!).pointee
             let session = FuseSession.of(request!)
+            switch FileKind(typeBits: mode) {
+            case .file: break
+            case .fifo?, .socket?, .characterDevice?, .blockDevice?:
+                FuseOperations.respondEntry(
+                    request!, "mknod", parent, name: name,
+                    session.fileSystem.makeNode(
+                        FileKind(typeBits: mode)!, parent: parent, name: name, permissions: mode, uid: context.uid,
+                        gid: context.gid, device: UInt32(truncatingIfNeeded: device)))
+                return
+            case .directory?, .symlink?, nil:
+                Reply(request!).error(EINVAL)
+                return
+            }
+            // NFS servers and some tools make regular files this way.
             FuseOperations.respond(
                 request!, "mknod", parent, name: name,
                 session.fileSystem.create(
@@ -158,13 +170,13 @@ enum FuseOperations {
                 })
         }
         table.unlink = { request, parent, name in
-            let name = String(cString: name!)
+            let name = FuseOperations.text(name!)
             FuseOperations.respondDone(
                 request!, "unlink", parent, name: name,
                 FuseSession.of(request!).fileSystem.unlink(parent: parent, name: name))
         }
         table.rmdir = { request, parent, name in
-            let name = String(cString: name!)
+            let name = FuseOperations.text(name!)
             FuseOperations.respondDone(
                 request!, "rmdir", parent, name: name,
                 FuseSession.of(request!).fileSystem.removeDirectory(parent: parent, name: name))
@@ -175,11 +187,11 @@ enum FuseOperations {
                 Reply(request!).error(EINVAL)
                 return
             }
-            let name = String(cString: name!)
+            let name = FuseOperations.text(name!)
             FuseOperations.respondDone(
                 request!, "rename", parent, name: name,
                 FuseSession.of(request!).fileSystem.rename(
-                    parent: parent, name: name, toParent: toParent, toName: String(cString: toName!),
+                    parent: parent, name: name, toParent: toParent, toName: FuseOperations.text(toName!),
                     mustBeNew: flags & 1 != 0))
         }
     }
@@ -255,7 +267,7 @@ enum FuseOperations {
                 })
         }
         table.create = { request, parent, name, mode, info in
-            let name = String(cString: name!)
+            let name = FuseOperations.text(name!)
             let context = fuse_req_ctx(request!).pointee
             let flags = info!.pointee.flags
             FuseOperations.respond(

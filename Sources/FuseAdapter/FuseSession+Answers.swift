@@ -56,6 +56,7 @@ extension FuseSession {
         result.st_nlink = UInt(status.linkCount)
         result.st_uid = status.attributes.uid
         result.st_gid = status.attributes.gid
+        result.st_rdev = UInt(status.attributes.device)
         result.st_size = status.byteCount
         result.st_blocks = (status.byteCount + 511) / 512
         result.st_blksize = 1 << 20
@@ -103,10 +104,11 @@ extension FuseSession {
                 if let status { entry = self.entry(status) }
                 let rest = byteCountMax - used
                 let start = buffer.baseAddress!.advanced(by: used).assumingMemoryBound(to: CChar.self)
-                let needed =
+                let needed = KernelName.withBytes(of: item.name) { name, _ in
                     isPlus
-                    ? fuse_add_direntry_plus(reply.request, start, rest, item.name, &entry, off_t(item.nextPosition))
-                    : fuse_add_direntry(reply.request, start, rest, item.name, &entry.attr, off_t(item.nextPosition))
+                        ? fuse_add_direntry_plus(reply.request, start, rest, name, &entry, off_t(item.nextPosition))
+                        : fuse_add_direntry(reply.request, start, rest, name, &entry.attr, off_t(item.nextPosition))
+                }
                 if needed > rest {
                     if let status { fileSystem.forget(status.number, count: 1) }
                     break

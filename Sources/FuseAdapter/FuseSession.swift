@@ -182,9 +182,10 @@ private struct SessionPointer: @unchecked Sendable {
             _ = fuse_lowlevel_notify_delete(address, parent, node, name, name.utf8.count)
         case .entry(let parent, let name):
             // Expired rather than dropped: a directory that somebody works in keeps its place. Kernels before 6.2 cannot.
-            if fuse_lowlevel_notify_expire_entry(address, parent, name, name.utf8.count, FUSE_LL_EXPIRE_ONLY) == -ENOSYS
-            {
-                _ = fuse_lowlevel_notify_inval_entry(address, parent, name, name.utf8.count)
+            KernelName.withBytes(of: name) { bytes, count in
+                if fuse_lowlevel_notify_expire_entry(address, parent, bytes, count, FUSE_LL_EXPIRE_ONLY) == -ENOSYS {
+                    _ = fuse_lowlevel_notify_inval_entry(address, parent, bytes, count)
+                }
             }
         }
     }

@@ -76,10 +76,29 @@ struct Reply: ~Copyable, @unchecked Sendable {
         fuse_reply_write(request, count)
     }
 
+    /// An answer to getxattr or listxattr: how long it is when the program offers no room, else the bytes, or ERANGE.
+    consuming func attribute(_ bytes: [UInt8], room: Int) {
+        let request = request
+        discard self
+        if room == 0 {
+            fuse_reply_xattr(request, bytes.count)
+        } else if bytes.count > room {
+            fuse_reply_err(request, ERANGE)
+        } else {
+            _ = bytes.withUnsafeBytes { fuse_reply_buf(request, $0.baseAddress, $0.count) }
+        }
+    }
+
+    consuming func offset(_ offset: Int) {
+        let request = request
+        discard self
+        fuse_reply_lseek(request, off_t(offset))
+    }
+
     consuming func text(_ text: String) {
         let request = request
         discard self
-        fuse_reply_readlink(request, text)
+        KernelName.withBytes(of: text) { bytes, _ in _ = fuse_reply_readlink(request, bytes) }
     }
 
     consuming func bytes(_ bytes: UnsafeRawBufferPointer) {

@@ -157,6 +157,7 @@ extension MemoryStore.State {
     /// Publishes an object.
     mutating func store(_ key: ObjectKey, bytes: [UInt8], etag: ETag, properties: ObjectProperties, now: Timestamp) {
         var properties = properties
+        tags[key] = nil
         // What S3 answers for an object that was written without one.
         if properties.contentType == nil { properties.contentType = "binary/octet-stream" }
         if properties.storageClass == "STANDARD" { properties.storageClass = nil }
@@ -169,6 +170,7 @@ extension MemoryStore.State {
     }
 
     mutating func remove(_ key: ObjectKey) {
+        tags[key] = nil
         if objects.removeValue(forKey: key) != nil { keys.remove(at: firstIndex { $0 >= key }) }
     }
 

@@ -8,7 +8,7 @@ public import ObjectStore
 /// An in-memory `ObjectStore` that is stricter than S3. Thread-safe. No product links it.
 ///
 /// Stricter: each write has an ETag of its own even when the bytes are the same; times have whole seconds; listing
-/// tokens work only for the listing they came from; metadata must be lower-case names and printable ASCII values;
+/// tokens work only for the listing they came from; metadata names must be lower-case;
 /// a completed upload is gone at once; each body is read twice and must not change; bytes given to a sink are
 /// overwritten after the call; a condition that `capabilities` does not have is refused, not ignored.
 public final class MemoryStore: ObjectStore {
@@ -43,6 +43,7 @@ public final class MemoryStore: ObjectStore {
         var objects: [ObjectKey: Object] = [:]
         /// The keys of `objects`, in order.
         var keys: [ObjectKey] = []
+        var tags: [ObjectKey: [ObjectTag]] = [:]
         var uploads: [UploadID: Upload] = [:]
         var faults = FaultPlan()
         var random: SplitMix64

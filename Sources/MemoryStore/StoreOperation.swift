@@ -15,6 +15,8 @@ public enum StoreOperation: String, Sendable, Hashable, CaseIterable, CustomStri
     case completeUpload = "CompleteMultipartUpload"
     case abortUpload = "AbortMultipartUpload"
     case listParts = "ListParts"
+    case getTagging = "GetObjectTagging"
+    case putTagging = "PutObjectTagging"
 
     public var description: String { rawValue }
 }

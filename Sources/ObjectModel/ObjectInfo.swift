@@ -36,13 +36,18 @@ public struct ObjectInfo: Sendable, Equatable {
     public let version: ObjectVersion
     public let lastModified: Timestamp
     public let properties: ObjectProperties
+    /// The server's name of this version in a bucket that keeps old ones.
+    public let versionID: String?
 
     public var key: ObjectKey { version.key }
 
-    public init(version: ObjectVersion, lastModified: Timestamp, properties: ObjectProperties) {
+    public init(
+        version: ObjectVersion, lastModified: Timestamp, properties: ObjectProperties, versionID: String? = nil
+    ) {
         self.version = version
         self.lastModified = lastModified
         self.properties = properties
+        self.versionID = versionID
     }
 }
 

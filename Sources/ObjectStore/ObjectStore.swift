@@ -46,6 +46,12 @@ public protocol ObjectStore: Sendable {
     /// Copies on the server, an object of any size (by parts where one request does not do). Returns the ETag of the copy.
     func copy(_ request: CopyRequest) async throws(StoreError) -> ETag
 
+    /// The tags of an object.
+    func tags(of key: ObjectKey) async throws(StoreError) -> [ObjectTag]
+
+    /// Replaces the tags of an object; none removes them. Neither its ETag nor its LastModified changes.
+    func setTags(_ tags: [ObjectTag], of key: ObjectKey) async throws(StoreError)
+
     /// Begins a multipart upload.
     func createUpload(_ key: ObjectKey, properties: ObjectProperties) async throws(StoreError) -> UploadID
 
@@ -73,6 +79,16 @@ public protocol ObjectStore: Sendable {
 extension ObjectStore {
     /// Of stores without a network.
     public var reachability: StoreReachability { .reachable }
+
+    /// Of stores without tags.
+    public func tags(of key: ObjectKey) async throws(StoreError) -> [ObjectTag] {
+        throw StoreError(.unsupported, operation: "GetObjectTagging", key: key)
+    }
+
+    /// As above.
+    public func setTags(_ tags: [ObjectTag], of key: ObjectKey) async throws(StoreError) {
+        throw StoreError(.unsupported, operation: "PutObjectTagging", key: key)
+    }
 }
 
 /// Whether a store answers.

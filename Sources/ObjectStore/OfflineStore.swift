@@ -35,6 +35,14 @@ public struct OfflineStore: ObjectStore {
         throw failure("CopyObject", request.destination)
     }
 
+    public func tags(of key: ObjectKey) async throws(StoreError) -> [ObjectTag] {
+        throw failure("GetObjectTagging", key)
+    }
+
+    public func setTags(_ tags: [ObjectTag], of key: ObjectKey) async throws(StoreError) {
+        throw failure("PutObjectTagging", key)
+    }
+
     public func createUpload(
         _ key: ObjectKey, properties: ObjectProperties
     ) async throws(StoreError) -> UploadID { throw failure("CreateMultipartUpload", key) }

@@ -228,6 +228,11 @@ extension StagedContents {
         return upload.touches(range)
     }
 
+    /// Whether every byte is the base object's, and no request has been made for the file yet.
+    var hasBaseOnly: Bool {
+        dirty.isEmpty && failed.isEmpty && uncertain.isEmpty && upload == nil && orphans.isEmpty
+    }
+
     /// Whether bytes of `range` are in the store only, in an upload that is not completed.
     func isInTransit(_ range: ByteRange) -> Bool {
         !freed.isEmpty && !freed.intersection(range).isEmpty

@@ -87,7 +87,7 @@ public final class StagedFile: Sendable {
     public let id: String
     let dataPath: String
     let journalPath: String
-    private let descriptor: Int32
+    let descriptor: Int32
     /// A leaf lock. The file's own local writes happen under it (microseconds into the page cache), because the map and
     /// the bytes must change together against `materialise`; no network, reply or log ever does.
     let state: Lock<State>

@@ -55,6 +55,8 @@ public final class StagingArea: Sendable {
 
     private let bucketIdentity: String
     private let stagingRoot: String
+    /// Files that stand on an object of another file: few, and soon uploaded. A leaf lock but for `StagedFile`'s.
+    let standing = Lock<[ObjectIdentifier: StagedFile]>([:])
 
     // MARK: Files
 
@@ -245,6 +247,7 @@ public final class StagingArea: Sendable {
         let file = StagedFile(
             id: id, directory: directory, area: self, descriptor: descriptor, journal: journal, contents: contents)
         self.contents.withLock { $0.files[file.dataPath] = file }
+        if file.standsOn != nil { noteStanding(file) }
         return .pending(file)
     }
 

@@ -42,16 +42,20 @@ public enum UploadPlan: Sendable, Equatable {
     ///   - byteCount: the file's length.
     ///   - dirty: the ranges that differ from the base.
     ///   - base: the object that the other ranges come from, and how many of its leading bytes still count.
+    ///   - isBaseElsewhere: the base stands under another key. Then the parts are copied one by one: CopyObject has no
+    ///     condition for what it replaces.
     ///   - partBytes: what the user asked for by `--part-size`; nil chooses.
     ///   - singlePutBytes: the longest file that is one PutObject.
     ///   - isBegun: parts of it are in the store already, of a file without a base.
     public static func make(
         byteCount: Int, dirty: ByteRangeSet, base: (version: ObjectVersion, liveByteCount: Int)?,
-        capabilities: StoreCapabilities, partBytes: Int? = nil,
+        capabilities: StoreCapabilities, isBaseElsewhere: Bool = false, partBytes: Int? = nil,
         singlePutBytes: Int = UploadPlan.singlePutBytes, isBegun: Bool = false
     ) -> UploadPlan {
         let baseByteCount = base?.liveByteCount ?? 0
-        if let base, dirty.isEmpty, baseByteCount == byteCount, base.version.byteCount == byteCount { return .copy }
+        if let base, !isBaseElsewhere, dirty.isEmpty, baseByteCount == byteCount, base.version.byteCount == byteCount {
+            return .copy
+        }
         let layout = PartLayout(partBytes: partBytes, capabilities: capabilities)
         if isBegun, byteCount > 0, baseByteCount == 0 { return .multipart(layout.parts(byteCount: byteCount)) }
         let threshold = max(singlePutBytes, partBytes ?? 0)

@@ -246,12 +246,14 @@ public final class UploadQueue: Sendable {
         _ file: StagedFile, _ snapshot: UploadSnapshot
     ) async throws(StagingError) -> (version: ObjectVersion, properties: ObjectProperties) {
         let identity = snapshot.identity
+        // What copies this key's object must be done before the object is another.
+        for copy in area.files(standingOn: identity.key.bytes) where copy !== file { try await flush(copy) }
         var properties = identity.properties
         let plan = UploadPlan.make(
             byteCount: identity.byteCount, dirty: snapshot.dirty,
             base: identity.base.map { ($0, identity.baseByteCount) }, capabilities: store.capabilities,
-            partBytes: configuration.partBytes, singlePutBytes: configuration.singlePutBytes,
-            isBegun: file.hasBytesInTransit)
+            isBaseElsewhere: file.standsOn != nil, partBytes: configuration.partBytes,
+            singlePutBytes: configuration.singlePutBytes, isBegun: file.hasBytesInTransit)
         var pending: (mark: PublicationMark, wasUncertain: Bool)?
         func begin() {
             let mark = snapshot.mark(properties)

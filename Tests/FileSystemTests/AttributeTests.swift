@@ -138,4 +138,58 @@ struct AttributeTests {
         #expect(store.keys() == ["d/f", "f"])
         #expect(store.requests[.putObject] + store.requests[.deleteObject] == 0)
     }
+
+    /// FIFOs, sockets and device nodes: an object without bytes, whose metadata says what it is.
+    @Test(arguments: [
+        (FileKind.fifo, "4516"), (.socket, "49572"), (.characterDevice, "8612"), (.blockDevice, "24996"),
+    ])
+    func specialFiles(kind: FileKind, mode: String) async throws {
+        let mount = try Mount()
+        let device: UInt32 = kind == .characterDevice || kind == .blockDevice ? 0x0103 : 0
+        try await mount.makeNode("n", kind, mode: 0o644, device: device)
+        #expect(mount.store.info(at: "n")?.properties.metadata["mode"] == mode)
+        try await mount.chmod("n", 0o600)
+        try await mount.rename("n", to: "m")
+        await mount.drain()
+        try await mount.remount()
+        #expect(try await mount.list("").map(\.name) == ["m"])
+        let status = try await mount.status("m")
+        #expect(status.kind == kind && status.attributes.permissions == 0o600 && status.attributes.device == device)
+        #expect(status.byteCount == 0)
+        #expect(await failure { _ = try await mount.open("m") } == .invalidArgument)
+        try await mount.write("m2", "x")
+        try await mount.rename("m2", to: "m")
+        #expect(try await mount.text("m") == "x")
+        try await mount.unlink("m")
+        #expect(mount.store.keys().isEmpty)
+    }
+
+    /// What is made in a set-group-ID directory belongs to its group.
+    @Test func setGroupIDDirectories() async throws {
+        let mount = try Mount()
+        try await mount.makeDirectory("d")
+        try await mount.change("d") {
+            $0.gid = 77
+            $0.permissions = 0o2775
+        }
+        try await mount.write("d/file", "x")
+        try await mount.makeDirectory("d/sub")
+        try await mount.symlink("d/link", to: "x")
+        for name in ["file", "sub", "link"] {
+            #expect(try await mount.status("d/\(name)").attributes.gid == 77)
+        }
+        #expect(try await mount.status("d/sub").attributes.permissions == 0o2755)
+        #expect(try await mount.status("d/file").attributes.permissions == 0o644)
+    }
+
+    /// Targets that are no UTF-8 stay what they are.
+    @Test func symlinkTargetsAreBytes() async throws {
+        let mount = try Mount()
+        let target: [UInt8] = [0x61, 0xff, 0x2f, 0x62]
+        try await mount.symlink("link", to: KernelName.text(of: target))
+        #expect(mount.store.info(at: "link")?.properties.metadata["symlink-target"] == "a%FF/b")
+        try await mount.remount()
+        #expect(KernelName.bytes(of: try await mount.readSymlink("link")) == target)
+        #expect(try await mount.status("link").byteCount == 4)
+    }
 }

@@ -56,6 +56,14 @@ final class CuttableStore: ObjectStore {
         try await pass("delete") { () async throws(StoreError) in try await store.delete(key) }
     }
 
+    func tags(of key: ObjectKey) async throws(StoreError) -> [ObjectTag] {
+        try await pass("tags") { () async throws(StoreError) in try await store.tags(of: key) }
+    }
+
+    func setTags(_ tags: [ObjectTag], of key: ObjectKey) async throws(StoreError) {
+        try await pass("setTags") { () async throws(StoreError) in try await store.setTags(tags, of: key) }
+    }
+
     func delete(_ keys: [ObjectKey]) async throws(StoreError) -> [(key: ObjectKey, error: StoreError)] {
         try await pass("delete") { () async throws(StoreError) in try await store.delete(keys) }
     }

@@ -255,6 +255,16 @@ extension Mount {
         }
     }
 
+    func makeNode(_ path: String, _ kind: FileKind, mode: UInt32, device: UInt32 = 0) async throws {
+        try await withParent(path) { place in
+            try await self.refuseIfPresent(place)
+            let made = try await self.fileSystem.makeNode(
+                kind, parent: place.parent, name: place.name, permissions: mode, uid: 1000, gid: 1000, device: device
+            ).get()
+            self.fileSystem.forget(made.number, count: 1)
+        }
+    }
+
     private func refuseIfPresent(_ place: Place) async throws {
         do {
             let found = try await fileSystem.lookup(parent: place.parent, name: place.name).get()

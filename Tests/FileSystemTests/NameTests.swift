@@ -80,6 +80,108 @@ struct NameTests {
         }
     }
 
+    /// What the kernel calls a file, and what stands in the key: names that are no UTF-8 are escaped, and nothing else.
+    @Test(
+        arguments: [
+            ([0x61], "a"), ([0xff], "%pail-bytes-%FF"), ([0x63, 0x61, 0x66, 0xe9], "%pail-bytes-caf%E9"),
+            ([0x25, 0xff], "%pail-bytes-%25%FF"), (Array("ü".utf8), "ü"),
+            (Array("%pail-bytes-a".utf8), "%pail-bytes-a"),
+            (Array("a\nb".utf8), "a\nb"),
+        ] as [([UInt8], String)])
+    func kernelNames(bytes: [UInt8], text: String) throws {
+        #expect(KernelName.text(of: bytes) == text)
+        #expect(KernelName.bytes(of: text) == bytes)
+        let name = try #require(FileName(text))
+        #expect(NameCodec.segment(for: name) == ByteString(text))
+        #expect(NameCodec.name(forSegment: ByteString(text)) == name)
+    }
+
+    /// A name that spells the escaped form of another is none: two names would be one file.
+    @Test func escapedFormIsNoNameOfItsOwn() async throws {
+        #expect(KernelName.text(of: Array("%pail-bytes-%FF".utf8)).isEmpty)
+        #expect(KernelName.text(of: Array("%pail-bytes-%ff".utf8)) == "%pail-bytes-%ff")
+        let mount = try Mount()
+        let made = await failure {
+            _ = try await mount.fileSystem.create(
+                parent: 1, name: "", permissions: 0, uid: 0, gid: 0, mayWrite: true
+            ).get()
+        }
+        #expect(made == .invalidArgument)
+        #expect(await failure { _ = try await mount.fileSystem.lookup(parent: 1, name: "").get() } == .notFound)
+    }
+
+    @Test func longKernelNamesFitEscaped() {
+        #expect(FileName(KernelName.text(of: [UInt8](repeating: 0xff, count: 255))) != nil)
+        #expect(FileName(KernelName.text(of: [UInt8](repeating: 0xff, count: 256))) == nil)
+    }
+
+    /// Whatever can be made has the same name when it is listed later.
+    @Test(arguments: [
+        "%pail-", "%pail-x", "%pail-file-", "%pail-%pail-", "%pail-bytes-a", "%pail-dot", "%pail-%pail-dot",
+        "%pail-file-a",
+        "%pail-empty", "%pail-\u{301}", "%pail-file-\u{301}",
+    ])
+    func madeNamesStay(name: String) async throws {
+        for kind in [FileKind.file, .directory, .symlink] {
+            let mount = try Mount()
+            let refused = await failure {
+                switch kind {
+                case .file: try await mount.write(name, "x")
+                case .directory: try await mount.makeDirectory(name)
+                default: try await mount.symlink(name, to: "x")
+                }
+            }
+            await mount.drain()
+            mount.expire()
+            if let refused {
+                #expect(refused == .invalidArgument)
+                #expect(mount.store.keys().isEmpty)
+                #expect(name.utf8.starts(with: "%pail-file-".utf8) || name == "%pail-empty")
+                #expect(try await mount.statusIfPresent(name) == nil)
+            } else {
+                #expect(try await mount.names("") == [name])
+                #expect(try await mount.status(name).kind == kind)
+            }
+        }
+    }
+
+    /// Rename is a way to make a name, too.
+    @Test func renamesMakeOnlyNamesThatStay() async throws {
+        let mount = try Mount()
+        try await mount.write("f", "x")
+        #expect(await failure { try await mount.rename("f", to: "%pail-file-a") } == .invalidArgument)
+        #expect(try await mount.text("f") == "x")
+    }
+
+    /// The object beside a directory has its own name as soon as the directory is gone.
+    @Test(arguments: [false, true], [false, true])
+    func nameComesBack(isKnown: Bool, isRenamed: Bool) async throws {
+        let mount = try Mount()
+        mount.store.write("object", at: "a")
+        mount.store.write("", at: "a/")
+        #expect(try await mount.names("").sorted() == ["%pail-file-a", "a"])
+        if isKnown { #expect(try await mount.text("%pail-file-a") == "object") }
+        if isRenamed { try await mount.rename("a", to: "b") } else { try await mount.removeDirectory("a") }
+        #expect(try await mount.names("").sorted() == (isRenamed ? ["a", "b"] : ["a"]))
+        #expect(try await mount.text("a") == "object")
+        #expect(try await mount.statusIfPresent("%pail-file-a") == nil)
+        try await mount.write("a", "changed")
+        await mount.drain()
+        #expect(mount.store.text(at: "a") == "changed")
+    }
+
+    /// `%pail-empty` is a directory, and never the marker of the one above.
+    @Test func emptySegmentIsNoFile() async throws {
+        let mount = try Mount()
+        mount.store.write("", at: "d/")
+        #expect(try await mount.statusIfPresent("d/%pail-empty") == nil)
+        #expect(try await mount.statusIfPresent("%pail-empty") == nil)
+        mount.store.write("x", at: "d//f")
+        mount.expire()
+        #expect(try await mount.text("d/%pail-empty/f") == "x")
+        #expect(mount.store.keys() == ["d/", "d//f"])
+    }
+
     @Test func namesOfDifferentSegmentsDiffer() {
         let segments = ["", ".", "..", "%pail-empty", "%pail-dot", "%pail-file-a", "a", "%pail-%pail-dot"]
         let names = Set(segments.compactMap { NameCodec.name(forSegment: ByteString($0))?.string })

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from harness.content import pattern, sha256_of
-from harness.processes import Forked, in_parallel
+from harness.processes import Forked, in_parallel, run
 
 pytestmark = pytest.mark.first_user
 
@@ -285,6 +285,22 @@ def test_copy_file_range(mnt, scratch):
         while count := os.copy_file_range(source.fileno(), copy.fileno(), 1 << 20):
             done += count
     assert done == 3_000_000 and (mnt / "copy").read_bytes() == pattern(3_000_000)
+
+
+@pytest.mark.needs("pail")
+def test_cp_of_a_large_object_is_made_by_the_server(mnt, bucket):
+    data = pattern(40 << 20)
+    bucket.put("source", data)
+    run("cp", mnt / "source", mnt / "copy")
+    # Of one part, as the server copies; what is sent has parts of 8 MiB.
+    assert bucket.head("copy")["ETag"].strip('"').endswith("-1")
+    os.unlink(mnt / "source")
+    assert bucket.get("copy") == data
+    run("cp", "--preserve=all", mnt / "copy", mnt / "again")
+    with open(mnt / "again", "r+b") as file:
+        file.seek(5)
+        file.write(b"changed")
+    assert (mnt / "again").read_bytes() == data[:5] + b"changed" + data[12:]
 
 
 def test_sync_of_the_whole_system(mnt):

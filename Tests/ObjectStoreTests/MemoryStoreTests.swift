@@ -37,8 +37,7 @@ struct MemoryStoreTests {
     }
 
     @Test(arguments: [
-        ["Upper": "v"], ["": "v"], ["a b": "v"], ["k": "gr\u{fc}n"], ["k": " v"], ["k": "v "], ["k": "a\nb"],
-        ["gr\u{fc}n": "v"],
+        ["Upper": "v"], ["": "v"], ["a b": "v"], ["gr\u{fc}n": "v"],
     ])
     func metadataThatHTTPChanges(_ metadata: [String: String]) async {
         #expect(await put(MemoryStore(), [], .init(metadata: metadata)) == .invalidRequest)

@@ -58,7 +58,7 @@ extension StoreError {
             .deleteObjects:
             true
         case .headObject, .getObject, .deleteObject, .copyObject, .uploadPart, .uploadPartCopy, .abortMultipartUpload,
-            .completeMultipartUpload, .listParts:
+            .completeMultipartUpload, .listParts, .getObjectTagging, .putObjectTagging:
             false
         }
     }

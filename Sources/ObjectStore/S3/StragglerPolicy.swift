@@ -52,7 +52,7 @@ struct StragglerPolicy {
         case .getObject, .headObject, .listObjectsV2: true
         case .putObject, .deleteObject, .deleteObjects, .copyObject, .headBucket, .getBucketLocation,
             .createMultipartUpload, .uploadPart, .uploadPartCopy, .completeMultipartUpload, .abortMultipartUpload,
-            .listParts, .listMultipartUploads:
+            .listParts, .listMultipartUploads, .getObjectTagging, .putObjectTagging:
             false
         }
     }

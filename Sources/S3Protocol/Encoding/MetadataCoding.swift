@@ -2,11 +2,14 @@
 // gives non-ASCII metadata back in that form
 // (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>).
 
+internal import Base
+internal import ObjectModel
+
 /// The form of a metadata value in a header field. `decode(encode(x)) == x` for every text.
 public enum MetadataCoding {
     /// The value as it is, where a header field keeps it; else one base-64 encoded word of UTF-8.
     public static func encode(_ value: String) -> String {
-        isHeaderSafe(value) ? value : "=?UTF-8?B?\(Base64.encode(Array(value.utf8)))?="
+        ObjectProperties.isHeaderText(value) ? value : "=?UTF-8?B?\(Base64.encode(Array(value.utf8)))?="
     }
 
     /// The text of a received value: encoded words are decoded, everything else stays as it is.
@@ -39,19 +42,6 @@ public enum MetadataCoding {
         }
         // Latin-1 words are re-encoded below, so only a word of broken UTF-8 can fail: then it stays as it came.
         return String(validating: result, as: UTF8.self) ?? value
-    }
-
-    /// Whether every hop keeps the value: printable ASCII, no outer or repeated blanks, nothing that reads as an
-    /// encoded word.
-    private static func isHeaderSafe(_ value: String) -> Bool {
-        var previous = UInt8(ascii: " ")
-        for byte in value.utf8 {
-            guard (0x20...0x7E).contains(byte) else { return false }
-            if byte == 0x20 && previous == 0x20 { return false }
-            if byte == UInt8(ascii: "?") && previous == UInt8(ascii: "=") { return false }
-            previous = byte
-        }
-        return value.isEmpty || previous != 0x20
     }
 
     /// The UTF-8 of an encoded word at the start, and its length: `=?charset?B|Q?text?=`.

@@ -1,6 +1,7 @@
 // When a write may take effect, as header fields say it
 // (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>).
 
+internal import Base
 public import ObjectModel
 
 public enum RequestCondition: Sendable, Equatable {

@@ -1,5 +1,7 @@
 // What a mount says about every object it writes, beside the object's own properties.
 
+internal import Base
+
 /// Header fields that are the same for all requests of a store.
 public struct RequestOptions: Sendable, Equatable {
     /// For objects whose properties name none; nil leaves it to the bucket.

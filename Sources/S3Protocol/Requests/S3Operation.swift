@@ -18,6 +18,8 @@ public enum S3Operation: String, Sendable, Hashable, CaseIterable {
     case abortMultipartUpload = "AbortMultipartUpload"
     case listParts = "ListParts"
     case listMultipartUploads = "ListMultipartUploads"
+    case getObjectTagging = "GetObjectTagging"
+    case putObjectTagging = "PutObjectTagging"
 
     /// Whether a 200 may still carry an error in its body: S3 answers before the work is done.
     public var mayFailAfterSuccess: Bool {

@@ -22,11 +22,12 @@ public enum AnswerError: Error, Sendable, Equatable, CustomStringConvertible {
 extension XMLDocument {
     /// Parses a body that must have one of these roots.
     static func parse(
-        _ body: [UInt8], roots: [String], onRecord: @escaping (XMLRecord) -> Void = { _ in }
+        _ body: [UInt8], roots: [String], wrapper: String? = nil,
+        onRecord: @escaping (XMLRecord) -> Void = { _ in }
     ) throws(AnswerError) -> XMLDocument {
         let document: XMLDocument
         do throws(XMLError) {
-            document = try parse(body, onRecord: onRecord)
+            document = try parse(body, wrapper: wrapper, onRecord: onRecord)
         } catch {
             throw .xml(error)
         }

@@ -52,7 +52,9 @@ extension ObjectInfo {
             throw .invalidField("Last-Modified")
         }
         let version = ObjectVersion(key: key, etag: etag, byteCount: byteCount)
-        self.init(version: version, lastModified: lastModified, properties: ObjectProperties(headers))
+        self.init(
+            version: version, lastModified: lastModified, properties: ObjectProperties(headers),
+            versionID: headers["x-amz-version-id"])
     }
 }
 

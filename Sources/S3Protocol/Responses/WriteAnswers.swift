@@ -36,6 +36,22 @@ public enum WriteAnswers {
         }
     }
 
+    /// The tags that GetObjectTagging gives.
+    public static func tags(_ body: [UInt8]) throws(AnswerError) -> [ObjectTag] {
+        var tags: [ObjectTag] = []
+        var isComplete = true
+        let document = try XMLDocument.parse(body, roots: ["Tagging"], wrapper: "TagSet") { record in
+            guard record.name == "Tag" else { return }
+            guard let key = record["Key"], !key.isEmpty else {
+                isComplete = false
+                return
+            }
+            tags.append(ObjectTag(key: key, value: record["Value"] ?? ""))
+        }
+        guard isComplete, !document.isMended else { throw .invalidField("Tag") }
+        return tags
+    }
+
     /// The keys that DeleteObjects could not remove.
     public static func deleteFailures(_ body: [UInt8]) throws(AnswerError) -> [DeleteFailure] {
         var failures: [DeleteFailure] = []

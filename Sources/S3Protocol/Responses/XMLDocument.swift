@@ -29,12 +29,13 @@ struct XMLDocument {
     subscript(_ name: String) -> String? { fields.first { $0.name == name }?.text }
 
     /// Parses a whole body; each record is handed over as it ends.
+    /// - Parameter wrapper: the name of a child of the root whose children count as the root's.
     static func parse(
-        _ bytes: [UInt8], onRecord: @escaping (XMLRecord) -> Void = { _ in }
+        _ bytes: [UInt8], wrapper: String? = nil, onRecord: @escaping (XMLRecord) -> Void = { _ in }
     ) throws(XMLError) -> XMLDocument {
         let mended = XMLMending.mend(bytes)
         let bytes = mended ?? bytes
-        let reader = XMLReader(onRecord: onRecord)
+        let reader = XMLReader(wrapper: wrapper, onRecord: onRecord)
         // Some servers send blanks before the declaration to keep the connection awake.
         var start = 0
         while start < bytes.count, [0x20, 0x09, 0x0A, 0x0D].contains(bytes[start]) { start += 1 }
@@ -72,6 +73,7 @@ final class XMLReader {
     static let pieceBytesMax = 1 << 24
 
     private let parser: XML_Parser
+    private let wrapper: String?
     private let onRecord: (XMLRecord) -> Void
     private var document = XMLDocument()
     private var depth = 0
@@ -80,9 +82,10 @@ final class XMLReader {
     private var hasChildren = false
     private var failure: XMLError?
 
-    init(onRecord: @escaping (XMLRecord) -> Void) {
+    init(wrapper: String? = nil, onRecord: @escaping (XMLRecord) -> Void) {
         guard let parser = XML_ParserCreate("UTF-8") else { preconditionFailure("out of memory creating a parser") }
         self.parser = parser
+        self.wrapper = wrapper
         self.onRecord = onRecord
         // SAFETY: unretained: the parser is freed in `deinit`, and calls back only inside calls of ours.
         XML_SetUserData(parser, Unmanaged.passUnretained(self).toOpaque())
@@ -121,7 +124,7 @@ final class XMLReader {
     }
 
     fileprivate func began(_ name: UnsafePointer<CChar>?) {
-        if failure != nil { return }
+        if failure != nil || isWrapper(name) { return }
         depth += 1
         if depth > Self.depthMax { return stop(.exceedsLimits) }
         if depth == 1 { document.root = Self.localName(name) }
@@ -141,7 +144,7 @@ final class XMLReader {
     }
 
     fileprivate func ended(_ name: UnsafePointer<CChar>?) {
-        if failure != nil { return }
+        if failure != nil || isWrapper(name) { return }
         switch depth {
         case 1:
             document.text = String(decoding: text, as: UTF8.self)
@@ -156,6 +159,12 @@ final class XMLReader {
         // A parent's text is only what stands after its last child: blanks.
         text.removeAll(keepingCapacity: true)
         depth -= 1
+    }
+
+    /// Its end comes at the same depth, since its beginning was not counted.
+    private func isWrapper(_ name: UnsafePointer<CChar>?) -> Bool {
+        guard depth == 1, let wrapper else { return false }
+        return Self.localName(name) == wrapper
     }
 
     private static func localName(_ name: UnsafePointer<CChar>?) -> String {
