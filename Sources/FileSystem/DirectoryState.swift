@@ -99,8 +99,24 @@ struct DirectoryState {
     /// How many names a directory remembers as absent.
     static let absentCountMax = 10_000
 
-    /// What is listed under a name, in what has come so far or the last whole listing.
-    func listed(_ name: FileName) -> Listing.Entry? { partial?.entries[name] ?? listing?.entries[name] }
+    /// What is listed under a name, and when that listing began: in what comes in just now, or the last whole listing.
+    /// - Parameter isUsable: whether a listing that began then counts; monotonic nanoseconds.
+    func listed(
+        _ name: FileName, isUsable: (UInt64) -> Bool
+    ) -> (entry: Listing.Entry, startedAt: UInt64)? {
+        if let partial, isUsable(partial.startedAt) {
+            // Nil: this mount has removed it since.
+            if let change = changedDuringListing[name] { return change.map { ($0, partial.startedAt) } }
+            if let entry = partial.entries[name] { return (entry, partial.startedAt) }
+        }
+        if let listing, isUsable(listing.startedAt), let entry = listing.entries[name] {
+            return (entry, listing.startedAt)
+        }
+        return nil
+    }
+
+    /// What is listed under a name, however long ago.
+    func listed(_ name: FileName) -> Listing.Entry? { listed(name, isUsable: { _ in true })?.entry }
 
     func sample(of entry: Listing.Entry) -> AttributeSample { entry.isFile ? fileSample : directorySample }
 
@@ -143,7 +159,8 @@ extension Dentry {
         directory!.known[name] = nil
         directory!.listing?.set(name, entry)
         if directory!.flight != nil {
-            directory!.partial?.set(name, entry)
+            // A name that has not come yet stays out of the partial listing: its readers are still to be shown it.
+            if directory!.partial?.entries[name] != nil { directory!.partial?.set(name, entry) }
             directory!.changedDuringListing[name] = .some(entry)
         }
         spoilListingsAhead()

@@ -54,7 +54,9 @@ extension FileSystem {
                 }
                 return .unknown
             }
-            if let (entry, startedAt) = listed(name, in: parent, acceptsStale: acceptsStale) {
+            if let (entry, startedAt) = parent.directory!.listed(
+                name, isUsable: { isUsable($0, acceptsStale: acceptsStale) })
+            {
                 guard let (kind, state) = state(of: entry, name: name, in: parent, startedAt: startedAt)
                 else { return .unknown }
                 return reference(add(kind, state, entry, name: name, in: parent, &tree))
@@ -68,20 +70,6 @@ extension FileSystem {
             }
             return .unknown
         }
-    }
-
-    /// What is listed under a name, and when that listing began: the one that comes in just now, else the last.
-    private func listed(
-        _ name: FileName, in parent: Dentry, acceptsStale: Bool
-    ) -> (entry: Listing.Entry, startedAt: UInt64)? {
-        for listing in [parent.directory!.partial, parent.directory!.listing] {
-            if let listing, isUsable(listing.startedAt, acceptsStale: acceptsStale),
-                let entry = listing.entries[name]
-            {
-                return (entry, listing.startedAt)
-            }
-        }
-        return nil
     }
 
     /// Makes the node of a listed entry.

@@ -185,6 +185,23 @@ struct ListingTests {
         #expect(again.count == 100 + more - 21 + 2)
     }
 
+    /// A file that was there before the directory was opened, and whose upload ended after the store had listed it.
+    @Test(arguments: [false, true])
+    func regression_whatIsPublishedWhileAListingComesIsInIt(isClosed: Bool) async throws {
+        let mount = try Mount { $0.ttlNanoseconds = 0 }
+        mount.store.write("x", at: "b")
+        let file = try await mount.create("a")
+        try await mount.write(file, Array("new".utf8), at: 0)
+        mount.store.pause(.listObjects, at: .beforeAnswer)
+        async let names = mount.names("")
+        await mount.store.untilHeld(.listObjects, at: .beforeAnswer)
+        try await mount.synchronise(file)
+        if isClosed { try await mount.close(file) }
+        mount.store.resume(.listObjects, at: .beforeAnswer)
+        #expect(try await names.sorted() == ["a", "b"])
+        if !isClosed { try await mount.close(file) }
+    }
+
     /// `ls -l` of a hundred thousand objects of other tools.
     @Test func aLargeForeignDirectoryCostsItsPagesAndASample() async throws {
         let mount = try Mount(remembers: true)
