@@ -86,7 +86,7 @@ public struct MountOptions: Sendable, Equatable {
         case .cacheSize: cacheBytesMax = try value.cacheSize()
         case .cacheFree: cacheFreePercent = try value.integer(0...99)
         case .stateDirectory: stateDirectory = try value.nonempty()
-        case .stagingSize: stagingBytesMax = try value.byteCount((64 << 20)...Int.max)
+        case .stagingSize: stagingBytesMax = try value.byteCount((16 << 20)...Int.max)
         case .memory: memoryBytes = try value.byteCount((32 << 20)...Int.max)
         case .ttl: ttlMilliseconds = try value.milliseconds()
         case .attributes: attributes = try value.choice()

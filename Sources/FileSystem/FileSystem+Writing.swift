@@ -318,13 +318,18 @@ extension FileSystem {
         else {
             return .ready(())
         }
-        do throws(FileSystemError) { try storeAttributes(of: handle.node, in: file) } catch { return .failed(error) }
-        if file.isIncomplete { return .failed(FileSystemError(StagingError.incomplete)) }
+        do throws(FileSystemError) {
+            try storeAttributes(of: handle.node, in: file)
+            if file.isIncomplete { throw FileSystemError(StagingError.incomplete) }
+        } catch {
+            handle.state.withLock { $0.hasWritten = true }
+            return .failed(error)
+        }
         if mayAnswerEarly {
             queue.submit(file)
             return .ready(())
         }
-        return .later { () async throws(FileSystemError) in try await self.bring(file) }
+        return .later { () async throws(FileSystemError) in try await self.bring(file, writtenBy: handle) }
     }
 
     /// fsync(2): answers when everything the file holds is in the store, or with the error.
@@ -337,7 +342,17 @@ extension FileSystem {
             state.isNew = false
         }
         do throws(FileSystemError) { try storeAttributes(of: handle.node, in: file) } catch { return .failed(error) }
-        return .later { () async throws(FileSystemError) in try await self.bring(file) }
+        return .later { () async throws(FileSystemError) in try await self.bring(file, writtenBy: handle) }
+    }
+
+    /// Brings a file to the store. If that fails, each later close() and fsync() of the handle says so, too.
+    private func bring(_ file: StagedFile, writtenBy handle: FileHandle) async throws(FileSystemError) {
+        do throws(FileSystemError) {
+            try await bring(file)
+        } catch {
+            handle.state.withLock { $0.hasWritten = true }
+            throw error
+        }
     }
 
     func bring(_ file: StagedFile) async throws(FileSystemError) {

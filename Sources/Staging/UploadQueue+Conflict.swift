@@ -19,16 +19,22 @@ extension UploadQueue {
     func saveConflict(_ file: StagedFile, _ snapshot: UploadSnapshot) async -> SavedConflict? {
         let lost = snapshot.identity.key
         let stamp = Self.stamp(time.now)
-        guard let key = ObjectKey("\(lost).conflict-\(configuration.hostName)-\(stamp)"),
-            let keyOfChanges = ObjectKey("\(key).changes")
-        else { return nil }
         do throws(StagingError) {
             // The other version is current now, so the base bytes can only be had from the cache.
-            if try await isWhole(file, snapshot) {
-                return try await saveWhole(file, snapshot, as: key)
-            } else {
-                return try saveChanges(file, as: keyOfChanges)
+            guard try await isWhole(file, snapshot) else {
+                guard let key = Self.name(lost, configuration.hostName, stamp, suffix: ".changes") else { return nil }
+                return try saveChanges(file, as: key)
             }
+            for number in 1...Self.namesMax {
+                guard let key = Self.name(lost, configuration.hostName, stamp, number: number) else { return nil }
+                do throws(StagingError) {
+                    return try await saveWhole(file, snapshot, as: key)
+                } catch {
+                    // Another mount has met the same conflict in the same millisecond.
+                    guard case .conflict = error, number < Self.namesMax else { throw error }
+                }
+            }
+            return nil
         } catch {
             log.error(
                 "the data of a conflict could not be saved beside the object yet: \(error)",
@@ -40,16 +46,19 @@ extension UploadQueue {
     /// Another client's version stands under the key, and bytes of ours are in an upload that can only become that key:
     /// keeps theirs beside it instead, and lets ours replace what was kept. Returns whether the upload may go on.
     func keepOther(_ file: StagedFile, _ key: ObjectKey) async -> Bool {
-        guard let beside = ObjectKey("\(key).conflict-theirs-\(Self.stamp(time.now))") else { return false }
+        let stamp = Self.stamp(time.now)
         do throws(StoreError) {
-            let theirs: ObjectInfo
-            do throws(StoreError) {
-                theirs = try await store.head(key)
-            } catch {
-                guard error.kind == .notFound else { throw error }
+            guard let theirs = try await headIfPresent(key) else {
                 file.replace(.ifAbsent)
                 return true
             }
+            // A copy replaces what it finds, so the name must be free.
+            var free: ObjectKey?
+            for number in 1...Self.namesMax where free == nil {
+                guard let key = Self.name(key, "theirs", stamp, number: number) else { return false }
+                if try await headIfPresent(key) == nil { free = key }
+            }
+            guard let beside = free else { return false }
             _ = try await store.copy(CopyRequest(source: theirs.version, destination: beside))
             file.replace(.ifMatch(theirs.version.etag))
             log.error(
@@ -59,6 +68,15 @@ extension UploadQueue {
         } catch {
             log.error("a conflict could not be resolved yet: \(error)", metadata: ["key": "\(key)"])
             return false
+        }
+    }
+
+    private func headIfPresent(_ key: ObjectKey) async throws(StoreError) -> ObjectInfo? {
+        do throws(StoreError) {
+            return try await store.head(key)
+        } catch {
+            guard error.kind == .notFound else { throw error }
+            return nil
         }
     }
 
@@ -158,13 +176,27 @@ extension UploadQueue {
         return changes
     }
 
-    /// In UTC, fit for a name.
+    /// So many conflicts of one file in one millisecond get names.
+    private static let namesMax = 16
+
+    /// The key beside `key` of a version that lost it; nil when that would be longer than keys are.
+    private static func name(
+        _ key: ObjectKey, _ owner: String, _ stamp: String, number: Int = 1, suffix: String = ""
+    ) -> ObjectKey? {
+        ObjectKey("\(key).conflict-\(owner)-\(stamp)\(number > 1 ? "-\(number)" : "")\(suffix)")
+    }
+
+    /// In UTC to the millisecond, fit for a name.
     private static func stamp(_ now: Timestamp) -> String {
         var seconds = time_t(now.seconds)
         var parts = tm()
         gmtime_r(&seconds, &parts)
-        func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
-        return "\(parts.tm_year + 1900)\(two(parts.tm_mon + 1))\(two(parts.tm_mday))T"
-            + "\(two(parts.tm_hour))\(two(parts.tm_min))\(two(parts.tm_sec))Z"
+        func digits(_ value: Int32, _ count: Int) -> String {
+            let text = String(value)
+            return String(repeating: "0", count: max(0, count - text.utf8.count)) + text
+        }
+        return "\(parts.tm_year + 1900)\(digits(parts.tm_mon + 1, 2))\(digits(parts.tm_mday, 2))T"
+            + "\(digits(parts.tm_hour, 2))\(digits(parts.tm_min, 2))\(digits(parts.tm_sec, 2))"
+            + ".\(digits(now.nanoseconds / 1_000_000, 3))Z"
     }
 }

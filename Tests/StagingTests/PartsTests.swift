@@ -174,6 +174,21 @@ struct PartsTests {
         #expect(fixture.store.text(at: beside) == "theirs")
     }
 
+    /// The copy that keeps the other version must not replace one that was kept in the same millisecond.
+    @Test func regression_versionsKeptAtTheSameTimeGetNamesOfTheirOwn() async throws {
+        let fixture = try StagingFixture(isSmall: true, time: StandingClock())
+        defer { fixture.removeDirectory() }
+        for round in 0..<2 {
+            fixture.store.remove(at: "streamed")
+            let (file, _) = try await streamed(fixture)
+            fixture.queue.freeSentParts()
+            _ = fixture.store.write("theirs \(round)", at: "streamed")
+            try await fixture.queue.flush(file)
+        }
+        let kept = fixture.store.keys(under: "streamed.conflict-theirs-")
+        #expect(kept.map { fixture.store.text(at: $0) } == ["theirs 0", "theirs 1"])
+    }
+
     /// A write that fails after others were acknowledged: what is staged is no file that a program made.
     @Test func anIncompleteFileIsNotSent() async throws {
         let fixture = try StagingFixture(isSmall: true)

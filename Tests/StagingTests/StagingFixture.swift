@@ -24,7 +24,7 @@ final class StagingFixture: Sendable {
     ///   - isSmall: multipart uploads begin at 256 KiB, with parts of 64 KiB.
     init(
         store: MemoryStore = MemoryStore(), directory: String? = nil, limitBytes: Int? = nil,
-        through: (any ObjectStore)? = nil, isSmall: Bool = false
+        through: (any ObjectStore)? = nil, isSmall: Bool = false, time: any TimeSource = SystemTime()
     ) throws {
         self.store = store
         let sent = through ?? store
@@ -46,7 +46,7 @@ final class StagingFixture: Sendable {
         self.isSmall = isSmall
         configuration.retryNanoseconds = 10_000_000
         queue = UploadQueue(
-            store: sent, area: area, configuration: configuration, time: SystemTime(),
+            store: sent, area: area, configuration: configuration, time: time,
             log: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         ) { version, range throws(StoreError) in
             let sink = CollectingSink()
@@ -109,4 +109,12 @@ extension StagedFile {
         }
         return result
     }
+}
+
+/// A clock on the wall that stands still: what happens, happens in the same millisecond.
+struct StandingClock: TimeSource {
+    private let system = SystemTime()
+    let now = Timestamp(seconds: 1_700_000_000)
+    var monotonicNanoseconds: UInt64 { system.monotonicNanoseconds }
+    func sleep(nanoseconds: UInt64) async throws { try await system.sleep(nanoseconds: nanoseconds) }
 }

@@ -125,6 +125,22 @@ struct UploadQueueTests {
         #expect(fixture.conflicts.withLock { $0.map(\.string) } == [saved])
     }
 
+    /// Two mounts of one machine meet the same conflict at the same time: each version gets a name of its own at once.
+    @Test func regression_conflictsAtTheSameTimeGetNamesOfTheirOwn() async throws {
+        let fixture = try StagingFixture(time: StandingClock())
+        defer { fixture.removeDirectory() }
+        for text in ["one", "two"] {
+            let file = try fixture.newFile("doc")
+            try file.write(Array(text.utf8), at: 0)
+            _ = fixture.store.write("theirs", at: "doc")
+            await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+            #expect(!file.needsUpload)
+        }
+        let saved = fixture.store.keys(under: "doc.conflict-")
+        #expect(saved.count == 2 && saved.allSatisfy { $0.components(separatedBy: ".conflict-").count == 2 })
+        #expect(saved.map { fixture.store.text(at: $0) } == ["one", "two"])
+    }
+
     /// The rest of the file is nowhere any more: the changes are kept by themselves, nobody is kept waiting, and whoever has
     /// the file open is told each time.
     @Test func theChangesOfALoserWithoutItsBaseAreKept() async throws {
