@@ -31,7 +31,10 @@ extension FileSystem {
             case .directory: if let before, before.content == .directory { now = before }
             }
             result[index].remembered = now
-            if now != before { changed.append((item.name.bytes, now)) }
+            guard now != before else { continue }
+            // What this mount wrote a moment ago is not the store's word yet.
+            if case .file(let object) = item.entry, now.learned != .nothing, !isSettled(object.lastModified) { continue }
+            changed.append((item.name.bytes, now))
         }
         attributes.note(prefix, changed)
         return result
@@ -119,6 +122,10 @@ extension FileSystem {
 
     // MARK: To the disk
 
+    /// Whether an object may be told by its time from what it is changed to. What was changed within this second may change
+    /// once more within it.
+    private func isSettled(_ lastModified: Timestamp) -> Bool { abs(time.now.seconds - lastModified.seconds) >= 2 }
+
     /// Notes what the store has told of a name, in answer to a question for it.
     func noteAsked(_ prefix: ByteString, _ name: FileName, _ info: ObjectInfo?, kind: FileKind, inode: UInt64) {
         guard let attributes else { return }
@@ -134,9 +141,7 @@ extension FileSystem {
         }
         if let info {
             entry.modified = .told(info.lastModified)
-            // What was changed within this second may change once more within it: that would not show.
-            let isSettled = abs(time.now.seconds - info.lastModified.seconds) >= 2
-            entry.learned = isSettled ? .properties(info.properties) : .nothing
+            entry.learned = isSettled(info.lastModified) ? .properties(info.properties) : .nothing
         }
         attributes.note(prefix, [(name.bytes, entry)])
     }
@@ -158,7 +163,7 @@ extension FileSystem {
         entry.modified = .written(time.now)
         if let properties { entry.learned = .properties(properties) }
         entry.inode = node.inode
-        attributes.note(prefix, [(name.bytes, entry)])
+        attributes.noteWritten(prefix, name.bytes, entry)
     }
 
     /// Notes that a name of a directory is gone.

@@ -62,6 +62,26 @@ struct AttributeStoreTests {
         }
     }
 
+    /// A row is on disk only when no later row of its name could be lost and it be taken for that one.
+    @Test func regression_whatWasWrittenIsKeptWhenItIsSettled() {
+        var unsettled = UnsettledEntries()
+        let place = UnsettledEntries.Place(prefix: "a/", name: "b")
+        let second: UInt64 = 1_000_000_000
+        unsettled.add(Self.entries[0], at: place, now: 0)
+        unsettled.add(Self.entries[1], at: place, now: 4 * second)
+        #expect(unsettled[place] == Self.entries[1])
+        #expect(unsettled.takeSettled(now: 13 * second).isEmpty, "the first one is none any more")
+        #expect(unsettled.takeSettled(now: 14 * second).map(\.entry) == [Self.entries[1]])
+        #expect(unsettled[place] == nil)
+        unsettled.add(Self.entries[0], at: place, now: 20 * second)
+        unsettled.forget(below: "a")
+        #expect(unsettled.takeAll().isEmpty)
+        for index in 0...UnsettledEntries.countMax {
+            unsettled.add(Self.entries[0], at: .init(prefix: "", name: ByteString("\(index)")), now: 20 * second)
+        }
+        #expect(unsettled.takeSettled(now: 20 * second).map(\.place.name) == ["0"], "the oldest, beyond the limit")
+    }
+
     /// `isOf` by what was kept and what is listed, in seconds.
     @Test(
         arguments: [

@@ -37,6 +37,8 @@ public final class AttributeStore: Sendable {
     private let report: @Sendable (String) -> Void
     private let thread = WorkThreads(name: "pail-names", threadCount: 1, queueCountMax: queueCountMax)
     private let connection: Connection
+    /// A leaf lock.
+    private let unsettled = Lock(UnsettledEntries())
 
     /// SAFETY: `@unchecked Sendable` because only jobs of `thread`, which is one, touch it.
     private final class Connection: @unchecked Sendable {
@@ -74,6 +76,7 @@ public final class AttributeStore: Sendable {
 
     /// Returns once everything noted before is in the file.
     public func drain() async {
+        put(unsettled.withLock { $0.takeAll() })
         await perform { (_) throws(SQLiteError) in }
     }
 
@@ -81,41 +84,85 @@ public final class AttributeStore: Sendable {
 
     /// What is remembered of some names of a directory.
     func entries(_ prefix: ByteString, names: [ByteString]) async -> [ByteString: RememberedEntry] {
-        await perform { (database) throws(SQLiteError) in try database.entries(prefix, names: names) } ?? [:]
+        let recent = unsettled.withLock { unsettled in
+            names.compactMap { name in unsettled[.init(prefix: prefix, name: name)].map { (name, $0) } }
+        }
+        let kept = await perform { (database) throws(SQLiteError) in try database.entries(prefix, names: names) }
+        return (kept ?? [:]).merging(recent) { _, recent in recent }
     }
 
     /// Everything that is remembered of a directory; nil for one that is not known at all.
     func everything(
         _ prefix: ByteString, countMax: Int
     ) async -> (directory: AttributeDatabase.Directory, entries: [ByteString: RememberedEntry])? {
-        await perform { (database) throws(SQLiteError) in try database.everything(prefix, countMax: countMax) }
+        put(unsettled.withLock { $0.takeAll() })
+        return await perform { (database) throws(SQLiteError) in try database.everything(prefix, countMax: countMax) }
             ?? nil
     }
 
     // MARK: Noting
 
+    /// What the store has told.
     func note(_ prefix: ByteString, _ entries: [(ByteString, RememberedEntry)]) {
         guard !entries.isEmpty else { return }
+        forgetUnsettled(prefix, entries.map(\.0))
         submit { (database) throws(SQLiteError) in try database.put(prefix, entries) }
+    }
+
+    /// What this mount has just written: on disk when it is settled, or at the mount's end.
+    func noteWritten(_ prefix: ByteString, _ name: ByteString, _ entry: RememberedEntry) {
+        let now = time.monotonicNanoseconds
+        put(
+            unsettled.withLock { unsettled in
+                unsettled.add(entry, at: .init(prefix: prefix, name: name), now: now)
+                return unsettled.takeSettled(now: now)
+            })
     }
 
     func noteRemoved(_ prefix: ByteString, _ names: [ByteString]) {
         guard !names.isEmpty else { return }
+        forgetUnsettled(prefix, names)
         submit { (database) throws(SQLiteError) in try database.remove(prefix, names) }
     }
 
+    /// A directory was listed to its end.
     func noteListed(_ prefix: ByteString, hasMarker: Bool, names: [ByteString]) {
+        // Of what is not settled, the name alone: the directory's names on disk are to be all.
+        let recent = unsettled.withLock { unsettled in
+            names.compactMap { name in
+                unsettled[.init(prefix: prefix, name: name)].map { (name, RememberedEntry(content: $0.content)) }
+            }
+        }
         submit { (database) throws(SQLiteError) in
+            if !recent.isEmpty { try database.put(prefix, recent) }
             try database.noteListed(prefix, hasMarker: hasMarker, names: names)
         }
     }
 
     func noteTreeRemoved(_ prefix: ByteString) {
+        unsettled.withLock { $0.forget(below: prefix) }
         submit { (database) throws(SQLiteError) in try database.removeTree(prefix) }
     }
 
     func noteTreeMoved(_ old: ByteString, to new: ByteString) {
+        unsettled.withLock { unsettled in
+            unsettled.forget(below: old)
+            unsettled.forget(below: new)
+        }
         submit { (database) throws(SQLiteError) in try database.moveTree(old, to: new) }
+    }
+
+    private func forgetUnsettled(_ prefix: ByteString, _ names: [ByteString]) {
+        unsettled.withLock { unsettled in
+            for name in names { unsettled.forget(.init(prefix: prefix, name: name)) }
+        }
+    }
+
+    private func put(_ settled: [(place: UnsettledEntries.Place, entry: RememberedEntry)]) {
+        for (prefix, entries) in Dictionary(grouping: settled, by: \.place.prefix) {
+            let rows = entries.map { ($0.place.name, $0.entry) }
+            submit { (database) throws(SQLiteError) in try database.put(prefix, rows) }
+        }
     }
 
     // MARK: The thread
