@@ -56,7 +56,11 @@ extension UploadQueue {
         }
         file.orphanUpload()
         let key = file.key
-        let id = try await store.createUpload(key, properties: properties)
+        // To its end, also when the file is removed meanwhile: an upload whose answer was not awaited has no name to be given
+        // up by.
+        let id = try await Self.shielded { [store] () async throws(StoreError) in
+            try await store.createUpload(key, properties: properties)
+        }
         let reference = UploadReference(id: id, key: key)
         guard file.beginUpload(reference, properties: properties), let upload = file.openUpload else {
             abort(OrphanedUploads(uploads: [reference]) { _ in })

@@ -306,8 +306,8 @@ public final class UploadQueue: Sendable {
         }
     }
 
-    /// Runs a request that publishes to its end, also when the worker is told to stop meanwhile: a request that was cut
-    /// off may still take effect after whatever is done next (the DELETE of an unlink, say), and bring the file back.
+    /// Runs a request to its end, also when the worker is told to stop meanwhile: a request that publishes and was cut off
+    /// may still take effect after whatever is done next (the DELETE of an unlink, say), and bring the file back.
     static func shielded<Value: Sendable>(
         _ request: @escaping @Sendable () async throws(StoreError) -> Value
     ) async throws(StoreError) -> Value {

@@ -117,6 +117,24 @@ struct PartsTests {
         #expect(isGone)
     }
 
+    /// The store has begun the upload, and its answer is on its way.
+    @Test func regression_removedFilesGiveUpTheUploadThatIsBeingBegun() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        fixture.store.pause(.createUpload, at: .beforeAnswer)
+        let file = try fixture.newFile("streamed")
+        try file.write(scenario.bytes(40 * Self.unit, seed: 1), at: 0)
+        fixture.queue.noteWritten(file)
+        await fixture.store.untilHeld(.createUpload, at: .beforeAnswer)
+        async let held: Void = fixture.queue.hold(file)
+        for _ in 0..<1000 { await Task.yield() }
+        fixture.store.resume(.createUpload, at: .beforeAnswer)
+        await held
+        file.abandon()
+        let isGone = await untilNoUploadIsOpen(fixture.store)
+        #expect(isGone)
+    }
+
     /// Only what a journal names is given up, and until it is, a journal names it.
     @Test func theNextMountGivesUpWhatThisOneCouldNot() async throws {
         let fixture = try StagingFixture(isSmall: true)
