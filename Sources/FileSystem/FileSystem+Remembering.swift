@@ -33,7 +33,9 @@ extension FileSystem {
             result[index].remembered = now
             guard now != before else { continue }
             // What this mount wrote a moment ago is not the store's word yet.
-            if case .file(let object) = item.entry, now.learned != .nothing, !isSettled(object.lastModified) { continue }
+            if case .file(let object) = item.entry, now.learned != .nothing, !isSettled(object.lastModified) {
+                continue
+            }
             changed.append((item.name.bytes, now))
         }
         attributes.note(prefix, changed)
