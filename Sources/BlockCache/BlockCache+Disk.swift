@@ -86,4 +86,22 @@ extension BlockCache {
         let isAsked = disk.submitRead { answer.set(disk.find(version, blocks).present == [blocks]) }
         return isAsked ? await answer.wait() : false
     }
+
+    /// How many bytes of a version are in memory or on disk, as far as the headers say.
+    public func cachedByteCount(of version: ObjectVersion) async -> Int {
+        let all = blocks(of: ByteRange(0, version.byteCount))
+        if all.isEmpty { return 0 }
+        var cached = Set<Int>()
+        if let disk {
+            let answer = OneShot<[Range<Int>]>()
+            if disk.submitRead({ answer.set(disk.find(version, all).present) }) {
+                for run in await answer.wait() { cached.formUnion(run) }
+            }
+        }
+        state.withLock { state in
+            guard let file = state.file(version) else { return }
+            for (index, entry) in file.entries where entry.block != nil { cached.insert(index) }
+        }
+        return cached.reduce(0) { $0 + min(blockBytes, version.byteCount - $1 * blockBytes) }
+    }
 }

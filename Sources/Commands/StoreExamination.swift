@@ -10,7 +10,7 @@ public struct StoreExamination: Sendable {
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html>, `x-amz-copy-source-range`).
     static let sourceByteCount = (5 << 20) + 1024
 
-    private let store: any ObjectStore
+    let store: any ObjectStore
     private let time: any TimeSource
     private let keyPrefix: String
     private let listPrefix: ByteString
@@ -30,6 +30,7 @@ public struct StoreExamination: Sendable {
         await examineListing(report)
         let source = ObjectKey("\(keyPrefix)-a")
         let target = ObjectKey("\(keyPrefix)-b")
+        let odd = ObjectKey("\(keyPrefix)-\(Self.oddName)")
         guard let source, let target else {
             report(
                 DoctorFinding(.fail, "write", "the prefix leaves no room for a name", remedy: "choose a shorter one"))
@@ -40,8 +41,12 @@ public struct StoreExamination: Sendable {
             await examineConditionalPut(version, report)
             await examineCopying(source, target, report)
             await examineMultipart(source, target, report)
+            await examineChecksums(target, report)
+            await examineMetadata(target, report)
+            await examineVersions(target, report)
+            if let odd { await examineNames(odd, below: ByteString("\(keyPrefix)-\(Self.oddName.prefix(3))"), report) }
         }
-        await remove([source, target], report)
+        await remove([source, target] + (odd.map { [$0] } ?? []), report)
     }
 
     // MARK: Probes
@@ -66,8 +71,7 @@ public struct StoreExamination: Sendable {
             let body = PatternSource(byteCount: Self.sourceByteCount)
             let etag = try await store.put(PutRequest(key: key, body: body))
             let seconds = Double(time.monotonicNanoseconds - start) / 1e9
-            let size = ByteCount.describe(Self.sourceByteCount)
-            report(DoctorFinding(.ok, "write", "\(size) in \(Interval.latency(seconds: seconds))"))
+            report(DoctorFinding(.ok, "write", Self.throughput(Self.sourceByteCount, seconds: seconds)))
             return ObjectVersion(key: key, etag: etag, byteCount: Self.sourceByteCount)
         } catch  where error.kind == .accessDenied {
             report(
@@ -91,7 +95,17 @@ public struct StoreExamination: Sendable {
                 report(DoctorFinding(.fail, "read", "a range of an object has other bytes than were written"))
                 return
             }
-            report(DoctorFinding(.ok, "read", "a range in \(Interval.latency(seconds: seconds))"))
+            let latency = Interval.latency(seconds: seconds)
+            let whole = ComparingSink()
+            let begin = time.monotonicNanoseconds
+            _ = try await store.get(GetRequest(key: version.key, etag: version.etag, range: nil), into: whole)
+            let rate = Self.throughput(
+                version.byteCount, seconds: Double(time.monotonicNanoseconds - begin) / 1e9)
+            guard whole.isExact(ByteRange(0, version.byteCount)) else {
+                report(DoctorFinding(.fail, "read", "an object has other bytes than were written"))
+                return
+            }
+            report(DoctorFinding(.ok, "read", "a range in \(latency), \(rate) by one request"))
         } catch {
             report(DoctorFinding(.fail, "read", Self.text(error), remedy: "grant s3:GetObject on the bucket"))
         }
@@ -271,11 +285,16 @@ public struct StoreExamination: Sendable {
     /// No object's.
     private static let strangeTag = ETag("00000000000000000000000000000000")!
 
-    private static func text(_ error: StoreError) -> String { "\(error)" }
+    static func text(_ error: StoreError) -> String { "\(error)" }
+
+    private static func throughput(_ byteCount: Int, seconds: Double) -> String {
+        let rate = seconds > 0 ? ", \(ByteCount.describe(Int(Double(byteCount) / seconds)))/s" : ""
+        return "\(ByteCount.describe(byteCount)) in \(Interval.latency(seconds: seconds))\(rate)"
+    }
 }
 
 /// A body whose bytes follow from their positions.
-private final class PatternSource: BodySource {
+final class PatternSource: BodySource {
     let byteCount: Int
 
     init(byteCount: Int) {

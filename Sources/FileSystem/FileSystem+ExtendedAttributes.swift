@@ -25,6 +25,7 @@ extension FileSystem {
             return withProperties(of: node) { properties in
                 ExtendedAttributeCodec.value(of: name, in: properties.metadata)
             }
+        case .mount(let attribute): return value(of: attribute, node)
         case .object(let attribute):
             if attribute.isProperty {
                 return withProperties(of: node) { properties in properties[attribute].map { Array($0.utf8) } }
@@ -36,7 +37,7 @@ extension FileSystem {
         }
     }
 
-    /// The names of the extended attributes of a node; those of `user.s3.*` are not among them.
+    /// The names of the extended attributes of a node; those of `user.s3.*` and `user.pail.*` are not among them.
     public func extendedAttributeNames(_ number: UInt64) -> Answer<[[UInt8]]> {
         guard let node = node(number) else { return .fail(.stale) }
         return withProperties(of: node) { properties in
@@ -152,6 +153,7 @@ extension FileSystem {
                     }
                 }
             }
+        case .mount: return .fail(.notPermitted)
         case .object(.tags):
             return .later { () async throws(FileSystemError) in try await self.setTags(of: node, value, presence) }
         case .object(let attribute):

@@ -56,17 +56,22 @@ enum ExtendedAttributeName {
     /// User metadata; the whole name.
     case metadata([UInt8])
     case object(ObjectAttribute)
-    /// Of another namespace, or `user.s3.` and something unknown.
+    case mount(MountAttribute)
+    /// Of another namespace, or `user.s3.` or `user.pail.` and something unknown.
     case unsupported
     /// Namespaces that have nothing here: asked for all the time, never there.
     case absent
 
     private static let objectPrefix = Array("user.s3.".utf8)
+    private static let mountPrefix = Array("user.pail.".utf8)
 
     init(_ name: [UInt8]) {
         if name.starts(with: Self.objectPrefix) {
             let short = String(decoding: name.dropFirst(Self.objectPrefix.count), as: UTF8.self)
             self = ObjectAttribute(rawValue: short).map { .object($0) } ?? .unsupported
+        } else if name.starts(with: Self.mountPrefix) {
+            let short = String(decoding: name.dropFirst(Self.mountPrefix.count), as: UTF8.self)
+            self = MountAttribute(rawValue: short).map { .mount($0) } ?? .unsupported
         } else if name.starts(with: ExtendedAttributeCodec.prefix), name.count > ExtendedAttributeCodec.prefix.count {
             self = .metadata(name)
         } else if name.starts(with: "security.".utf8) || name.starts(with: "trusted.".utf8) {

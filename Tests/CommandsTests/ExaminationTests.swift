@@ -30,7 +30,7 @@ struct ExaminationTests {
         let found = await Self.findings(store)
         let subjects = [
             "list", "write", "read", "conditional put", "copy", "conditional copy", "part copy", "conditional complete",
-            "multipart", "delete",
+            "multipart", "checksums", "metadata", "versions", "names", "delete",
         ]
         for subject in subjects { #expect(found[subject]?.grade == .ok, "\(subject): \(found[subject]?.text ?? "-")") }
         #expect(found.count == subjects.count)

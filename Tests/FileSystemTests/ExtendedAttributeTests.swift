@@ -253,6 +253,31 @@ struct ExtendedAttributeTests {
                 == .invalidArgument)
     }
 
+    /// What waits here, why, and what needs no request.
+    @Test func theMountTellsOfAFile() async throws {
+        let mount = try Mount()
+        mount.store.write(String(repeating: "x", count: 300_000), at: "f")
+        #expect(try await mount.extendedAttribute("f", "user.pail.pending-bytes") == "0")
+        #expect(await failure { _ = try await mount.extendedAttribute("f", "user.pail.upload-error") } == .noAttribute)
+        _ = try await mount.read("f")
+        #expect(try await mount.extendedAttribute("f", "user.pail.cached-bytes") == "300000")
+        mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .putObject, when: .always))
+        let file = try await mount.create("new")
+        try await mount.write(file, Array("four".utf8), at: 0)
+        #expect(try await mount.extendedAttribute("new", "user.pail.pending-bytes") == "4")
+        await #expect(throws: FileSystemError.self) { try await mount.synchronise(file) }
+        #expect(try await mount.extendedAttribute("new", "user.pail.upload-error").contains("PutObject"))
+        #expect(try await mount.extendedAttributeNames("new").isEmpty)
+        #expect(
+            await failure { try await mount.setExtendedAttribute("f", "user.pail.cached-bytes", "1") } == .notPermitted)
+        #expect(await failure { _ = try await mount.extendedAttribute("f", "user.pail.else") } == .unsupported)
+        mount.store.setFaults(FaultPlan())
+        // A try that began before may still fail.
+        try? await mount.close(file)
+        await mount.drain()
+        #expect(try await mount.extendedAttribute("new", "user.pail.pending-bytes") == "0")
+    }
+
     /// A refused property leaves the file as it was, and nothing pending.
     @Test func refusedPropertyIsTakenBack() async throws {
         let mount = try Mount()

@@ -77,6 +77,19 @@ def test_properties_of_the_object(mnt, bucket):
     assert _errno(lambda: os.getxattr(path, "user.s3.tags")) == errno.ENODATA
 
 
+def test_what_the_mount_has_of_a_file(mnt, bucket, mount):
+    bucket.put("read", b"x" * 5000)
+    assert (mnt / "read").read_bytes() == b"x" * 5000
+    assert os.getxattr(mnt / "read", "user.pail.cached-bytes") == b"5000"
+    with open(mnt / "written", "wb", buffering=0) as file:
+        file.write(b"pending")
+        assert os.getxattr(mnt / "written", "user.pail.pending-bytes") == b"7"
+        assert _errno(lambda: os.getxattr(mnt / "written", "user.pail.upload-error")) == errno.ENODATA
+        os.fsync(file.fileno())
+        assert os.getxattr(mnt / "written", "user.pail.pending-bytes") == b"0"
+    assert os.listxattr(mnt / "written") == []
+
+
 def test_programs_that_copy_attributes(mnt, scratch, mount):
     tree = scratch / "tree"
     (tree / "sub").mkdir(parents=True)
