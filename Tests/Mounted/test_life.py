@@ -323,6 +323,33 @@ def test_install_in_a_clean_root(mount):
     assert left == [root / "etc/updatedb.conf"] and "fuse.pail" not in left[0].read_text()
 
 
+@pytest.mark.unmounted
+@pytest.mark.actors("root")
+def test_the_debian_package_in_a_clean_root(mount):
+    """It names the packages of every library that the program needs, works where dpkg puts it, and leaves nothing."""
+    repository = os.path.join(os.path.dirname(__file__), "..", "..")
+    root, output = mount.scratch / "root", mount.scratch / "deb"
+    for path in ("etc", "var/lib/dpkg/info", "var/lib/dpkg/updates"):
+        (root / path).mkdir(parents=True)
+    (root / "var/lib/dpkg/status").touch()
+    (root / "etc/updatedb.conf").write_text('PRUNEFS="NFS fuse.sshfs"\n')
+    environment = dict(os.environ, PAIL_PROGRAM=mount.tool.program)
+    subprocess.run([os.path.join(repository, "scripts", "make-deb"), output], check=True, timeout=120, env=environment,
+                   stdout=subprocess.DEVNULL)
+    package, = output.glob("pail_*.deb")
+    depends = run("dpkg-deb", "-f", package, "Depends").stdout
+    for name in ("libc6 (>= ", "libsqlite3-0", "libfuse3", "libcurl4", "libssl3", "libexpat1", "libstdc++6", "fuse3"):
+        assert name in depends, depends
+    dpkg = ["dpkg", f"--root={root}", "--force-script-chrootless", "--force-depends", "--log=/dev/null"]
+    subprocess.run([*dpkg, "-i", package], check=True, timeout=60, capture_output=True)
+    assert 'PRUNEFS="NFS fuse.sshfs fuse.pail"' in (root / "etc/updatedb.conf").read_text()
+    assert run(root / "usr/bin/pail", "--version").stdout.startswith("pail ")
+    assert (root / "lib/systemd/system/pail@.service").exists() or (root / "usr/lib/systemd/system/pail@.service").exists()
+    subprocess.run([*dpkg, "--purge", "pail"], check=True, timeout=60, capture_output=True)
+    assert "fuse.pail" not in (root / "etc/updatedb.conf").read_text()
+    assert not (root / "usr/bin/pail").exists() and not list(root.rglob("pail@.service"))
+
+
 # MARK: Python
 
 @pytest.mark.unmounted
