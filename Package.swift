@@ -83,7 +83,7 @@ let package = Package(
         tests(of: "BlockCache", ["Base", "ObjectModel", "ObjectStore", "MemoryStore"]),
         tests(of: "Staging", ["Base", "ObjectModel", "ObjectStore", "MemoryStore", logging]),
         tests(of: "FileSystem", ["Base", "ObjectModel", "ObjectStore", "MemoryStore", "BlockCache", "Staging"]),
-        tests(of: "FuseAdapter", ["Base"]),
+        tests(of: "FuseAdapter", ["Base", "FileSystem"]),
         tests(of: "Mounts", ["Base", "CLinux"]),
         tests(of: "Control", ["Base", "FileSystem"]),
         tests(

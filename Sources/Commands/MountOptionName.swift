@@ -38,6 +38,7 @@ public enum MountOptionName: String, CaseIterable, Sendable {
     case metrics
     case logLevel = "log-level"
     case logFile = "log-file"
+    case supervised
     case foreground
     case nonempty
 
@@ -45,7 +46,7 @@ public enum MountOptionName: String, CaseIterable, Sendable {
     public var isFlag: Bool {
         switch self {
         case .noSignRequest, .readOnly, .writeThrough, .allowOther, .allowRoot, .requesterPays, .offline, .foreground,
-            .nonempty, .noSiblingPrefetch:
+            .nonempty, .noSiblingPrefetch, .supervised:
             true
         case .endpoint, .region, .profile, .addressing, .caBundle, .cacheDirectory, .cacheSize, .cacheFree,
             .stateDirectory, .stagingSize, .memory, .ttl, .attributes, .connections, .partSize, .uid, .gid, .umask,

@@ -60,6 +60,8 @@ public struct MountOptions: Sendable, Equatable {
     public internal(set) var metrics: ListenAddress?
     public internal(set) var logLevel: Logger.Level?
     public internal(set) var logFilePath: String?
+    /// A daemon that dies is replaced under the live mount.
+    public internal(set) var isSupervised = false
     public internal(set) var isForeground = false
     public internal(set) var isNonemptyAllowed = false
     public internal(set) var kernel = KernelMountOptions()
@@ -113,6 +115,7 @@ public struct MountOptions: Sendable, Equatable {
             throw UsageError("\(value.origin) is not in this version of pail; leave it out")
         case .logLevel: logLevel = try value.level()
         case .logFile: logFilePath = try value.nonempty()
+        case .supervised: isSupervised = true
         case .foreground: isForeground = true
         case .nonempty: isNonemptyAllowed = true
         }

@@ -78,6 +78,7 @@ extension MountPlan {
             kmsKeyID: options.kmsKeyID,
             acl: options.acl,
             isRequesterPays: options.isRequesterPays,
+            isSupervised: options.isSupervised,
             isForeground: options.isForeground,
             metrics: options.metrics,
             logLevel: options.logLevel ?? .info,

@@ -61,6 +61,7 @@ public struct MountPlan: Sendable, Equatable, Codable {
     public var acl: String?
     public var isRequesterPays: Bool
 
+    public var isSupervised: Bool
     public var isForeground: Bool
     /// The daemon unmounts when this process ends; nil: it lives for itself.
     public var parentPID: Int32?

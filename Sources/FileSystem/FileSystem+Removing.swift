@@ -23,7 +23,10 @@ extension FileSystem {
         try await keepParent(number, losing: name)
         let key = try await vacate(node)
         do throws(FileSystemError) {
-            if let key { try await delete(key) }
+            if let key {
+                node.stagedFile?.noteRemoval(isBegun: true)
+                try await delete(key)
+            }
         } catch {
             // Still there, as far as one can tell: what was pending must go on being uploaded.
             reoccupy(node)
@@ -58,6 +61,7 @@ extension FileSystem {
 
     /// The object of a vacated node stays: what is pending goes on.
     func reoccupy(_ node: Node) {
+        node.stagedFile?.noteRemoval(isBegun: false)
         endChangingKey(node)
         if let file = node.stagedFile, node.state.withLock({ $0.writerCount == 0 }) { queue.submit(file) }
         becomeCleanIfPublished(node)

@@ -314,22 +314,18 @@ extension FileSystem {
             }
             return hasNews
         }
-        guard hasNews, let file = handle.node.stagedFile, file.isLost || !handle.node.state.withLock({ $0.isUnlinked })
-        else {
+        guard let file = handle.node.stagedFile, file.isLost || !handle.node.state.withLock({ $0.isUnlinked }) else {
             return .ready(())
         }
-        do throws(FileSystemError) {
-            try storeAttributes(of: handle.node, in: file)
-            if file.isIncomplete { throw FileSystemError(StagingError.incomplete) }
-        } catch {
-            handle.state.withLock { $0.hasWritten = true }
-            return .failed(error)
-        }
+        // What is staged is no file that a program made: each who has it open for writing is told, each time.
+        if handle.mayWrite, file.isIncomplete { return .failed(FileSystemError(StagingError.incomplete)) }
+        guard hasNews else { return .ready(()) }
+        do throws(FileSystemError) { try storeAttributes(of: handle.node, in: file) } catch { return .failed(error) }
         if mayAnswerEarly {
             queue.submit(file)
             return .ready(())
         }
-        return .later { () async throws(FileSystemError) in try await self.bring(file, writtenBy: handle) }
+        return .later { () async throws(FileSystemError) in try await self.bring(file) }
     }
 
     /// fsync(2): answers when everything the file holds is in the store, or with the error.
@@ -342,17 +338,7 @@ extension FileSystem {
             state.isNew = false
         }
         do throws(FileSystemError) { try storeAttributes(of: handle.node, in: file) } catch { return .failed(error) }
-        return .later { () async throws(FileSystemError) in try await self.bring(file, writtenBy: handle) }
-    }
-
-    /// Brings a file to the store. If that fails, each later close() and fsync() of the handle says so, too.
-    private func bring(_ file: StagedFile, writtenBy handle: FileHandle) async throws(FileSystemError) {
-        do throws(FileSystemError) {
-            try await bring(file)
-        } catch {
-            handle.state.withLock { $0.hasWritten = true }
-            throw error
-        }
+        return .later { () async throws(FileSystemError) in try await self.bring(file) }
     }
 
     func bring(_ file: StagedFile) async throws(FileSystemError) {

@@ -60,7 +60,7 @@ public final class FileSystem: Sendable {
             number: Tree.rootNumber, kind: .directory, inode: InodeNumber.root,
             state: Node.State(
                 content: .none, attributes: codec.defaults(for: .directory, time: startedAt), validatedAt: .max))
-        tree = Lock(Tree(root: root))
+        tree = Lock(Tree(root: root, firstNumber: configuration.firstNodeNumber))
         queue.observe(
             published: { [weak self] file, version in self?.uploadWasPublished(file, version) },
             conflicted: { [weak self] file, lost, saved in self?.uploadConflicted(file, lost: lost, savedAs: saved) })

@@ -34,6 +34,9 @@ public struct FileSystemConfiguration: Sendable {
     /// Open files up to this size are kept whole on local disk when they are removed or replaced by this mount, so that
     /// their readers go on; readers of larger ones get ESTALE.
     public var keepUnlinkedBytesMax = 1 << 30
+    /// The kernel's number of the first node after the root: beyond all numbers that an earlier process of the same mount
+    /// gave out.
+    public var firstNodeNumber: UInt64 = 2
 
     public init() {}
 }

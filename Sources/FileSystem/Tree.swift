@@ -41,11 +41,13 @@ struct Tree {
     static let rootNumber: UInt64 = 1
 
     private(set) var dentries: [UInt64: Dentry] = [:]
-    private var nextNumber: UInt64 = 2
+    private var nextNumber: UInt64
     /// What the kernel is to be told once the lock is free.
     var invalidations: [KernelInvalidation] = []
 
-    init(root: Node) {
+    /// - Parameter firstNumber: of the first node that is added.
+    init(root: Node, firstNumber: UInt64) {
+        nextNumber = firstNumber
         precondition(root.number == Self.rootNumber)
         let dentry = Dentry(node: root, parent: nil, name: nil)
         dentry.lookupCount = 1

@@ -263,7 +263,7 @@ enum FuseOperations {
                 undo: { session, handle in session.fileSystem.release(handle) },
                 send: { session, reply, handle in
                     let opened = session.opened(handle, flags: info.flags)
-                    if !reply.open(opened) { session.fileSystem.release(FuseSession.takeFileHandle(opened.fh)) }
+                    if !reply.open(opened) { session.release(opened.fh) }
                 })
         }
         table.create = { request, parent, name, mode, info in
@@ -282,7 +282,7 @@ enum FuseOperations {
                 send: { session, reply, made in
                     let opened = session.opened(made.1, flags: flags)
                     if !reply.create(session.entry(made.0), opened) {
-                        session.fileSystem.release(FuseSession.takeFileHandle(opened.fh))
+                        session.release(opened.fh)
                         session.fileSystem.forget(made.0.number, count: 1)
                     }
                 })
@@ -310,7 +310,7 @@ enum FuseOperations {
         }
         table.release = { request, _, info in
             let session = FuseSession.of(request!)
-            session.fileSystem.release(FuseSession.takeFileHandle(info!.pointee.fh))
+            session.release(info!.pointee.fh)
             Reply(request!).done()
         }
     }
@@ -323,9 +323,9 @@ enum FuseOperations {
             FuseOperations.respond(
                 request!, "opendir", number, FuseSession.of(request!).fileSystem.openDirectory(number)
             ) {
-                _, reply, handle in
+                session, reply, handle in
                 var opened = info
-                opened.fh = FuseSession.retained(handle)
+                opened.fh = session.retained(handle)
                 if !reply.open(opened) { FuseSession.releaseDirectory(opened.fh) }
             }
         }

@@ -9,26 +9,43 @@ internal import Logging
 extension FuseSession {
     // MARK: Handles in `fuse_file_info.fh`
 
-    static func retained(_ handle: DirectoryHandle) -> UInt64 {
-        UInt64(UInt(bitPattern: Unmanaged.passRetained(handle).toOpaque()))
+    /// A pointer has 56 bits at most on the processors that Linux gives its programs; the byte above them is the
+    /// generation's (`EarlierRequests`).
+    private static let pointerBits: UInt64 = (1 << EarlierRequests.handleShift) - 1
+
+    func number(_ pointer: UnsafeMutableRawPointer) -> UInt64 {
+        UInt64(UInt(bitPattern: pointer)) | generation << EarlierRequests.handleShift
     }
 
-    // SAFETY of these: `fh` was made by `retained` or `opened`, and the kernel does not use it after release.
+    private static func pointer(_ fh: UInt64) -> UnsafeRawPointer {
+        UnsafeRawPointer(bitPattern: UInt(fh & pointerBits))!
+    }
+
+    func retained(_ handle: DirectoryHandle) -> UInt64 { number(Unmanaged.passRetained(handle).toOpaque()) }
+
+    func retained(_ handle: FileHandle) -> UInt64 {
+        let number = number(Unmanaged.passRetained(handle).toOpaque())
+        ledger?.note(HandleLedger.Entry(handle: number, facts: fileSystem.facts(of: handle)))
+        return number
+    }
+
+    // SAFETY of these: `fh` was made by `retained`, in this process, and the kernel does not use it after release.
     static func fileHandle(_ info: UnsafeMutablePointer<fuse_file_info>) -> FileHandle {
-        Unmanaged<FileHandle>.fromOpaque(UnsafeRawPointer(bitPattern: UInt(info.pointee.fh))!).takeUnretainedValue()
+        Unmanaged<FileHandle>.fromOpaque(pointer(info.pointee.fh)).takeUnretainedValue()
     }
 
-    static func takeFileHandle(_ fh: UInt64) -> FileHandle {
-        Unmanaged<FileHandle>.fromOpaque(UnsafeRawPointer(bitPattern: UInt(fh))!).takeRetainedValue()
+    /// Ends the use of a handle's number.
+    func release(_ fh: UInt64) {
+        ledger?.forget(fh)
+        fileSystem.release(Unmanaged<FileHandle>.fromOpaque(Self.pointer(fh)).takeRetainedValue())
     }
 
     static func directoryHandle(_ info: UnsafeMutablePointer<fuse_file_info>) -> DirectoryHandle {
-        Unmanaged<DirectoryHandle>.fromOpaque(UnsafeRawPointer(bitPattern: UInt(info.pointee.fh))!)
-            .takeUnretainedValue()
+        Unmanaged<DirectoryHandle>.fromOpaque(pointer(info.pointee.fh)).takeUnretainedValue()
     }
 
     static func releaseDirectory(_ fh: UInt64) {
-        Unmanaged<DirectoryHandle>.fromOpaque(UnsafeRawPointer(bitPattern: UInt(fh))!).release()
+        Unmanaged<DirectoryHandle>.fromOpaque(pointer(fh)).release()
     }
 
     /// O_DIRECT of <asm-generic/fcntl.h>, which Swift does not import.
@@ -37,7 +54,7 @@ extension FuseSession {
     /// The kernel's view of an open file.
     func opened(_ handle: FileHandle, flags: Int32) -> fuse_file_info {
         var info = fuse_file_info()
-        info.fh = UInt64(UInt(bitPattern: Unmanaged.passRetained(handle).toOpaque()))
+        info.fh = retained(handle)
         info.flags = flags
         // The pages of a node are the node's for ever: see Node.
         info.keep_cache = 1

@@ -5,6 +5,7 @@ internal import CFuse
 public import FileSystem
 internal import Glibc
 public import Logging
+internal import Synchronization
 
 /// What the kernel is told about a mount.
 public struct FuseMountOptions: Sendable {
@@ -41,14 +42,31 @@ public final class FuseSession: @unchecked Sendable {
     let traffic: FuseTraffic
     /// SAFETY: set once in `mount`, before any other thread knows this object; libfuse's session functions that are
     /// called here are thread-safe.
-    private var session: OpaquePointer!
+    private(set) var session: OpaquePointer!
     private let notifications: NotificationThread
+    /// What a successor of this process would need; nil where there is none.
+    let ledger: HandleLedger?
+    /// How many processes served this mount before.
+    let generation: UInt64
+    /// What the kernel still says to the earlier processes. Set once, before requests are read.
+    var earlier: EarlierRequests?
+    /// Told of the device once the kernel has begun to use it; and what came first is in the ledger then.
+    private let onBegun = Lock<(@Sendable (Int32) -> Void)?>(nil)
+    private let hasBegun = Atomic(false)
+    /// What this process would answer to INIT, where an earlier one has.
+    let repeatedAnswer = Lock<[UInt8]>([])
 
-    /// - Parameter traffic: told of each request and answer.
+    /// - Parameters:
+    ///   - traffic: told of each request and answer.
+    ///   - ledger: where open files are noted for a successor of this process.
+    ///   - generation: how many processes served this mount before.
     public init(
-        fileSystem: FileSystem, options: FuseMountOptions, traffic: FuseTraffic, time: any TimeSource, log: Logger
+        fileSystem: FileSystem, options: FuseMountOptions, traffic: FuseTraffic, ledger: HandleLedger? = nil,
+        generation: UInt64 = 0, time: any TimeSource, log: Logger
     ) {
         self.traffic = traffic
+        self.ledger = ledger
+        self.generation = generation
         self.fileSystem = fileSystem
         self.options = options
         self.log = log
@@ -63,6 +81,28 @@ public final class FuseSession: @unchecked Sendable {
 
     /// Makes the mount. Requests are answered once `serve` runs.
     public func mount() throws(FuseError) {
+        try make()
+        guard fuse_session_mount(session, options.mountpoint) == 0 else {
+            let code = errno
+            destroy()
+            throw FuseError(description: "the kernel refused the mount: \(String(cString: strerror(code)))")
+        }
+        do throws(FuseError) {
+            try watchTraffic(on: fuse_session_fd(session))
+        } catch {
+            fuse_session_unmount(session)
+            destroy()
+            throw error
+        }
+    }
+
+    /// Sets who is told of the device's descriptor once the kernel has begun to use it: a supervisor may keep it.
+    public func onBegun(_ action: @escaping @Sendable (Int32) -> Void) {
+        onBegun.withLock { $0 = action }
+    }
+
+    /// Makes libfuse's session, without a device.
+    func make() throws(FuseError) {
         var words = [
             "default_permissions", "fsname=\(Self.escaped(options.source))", "subtype=pail", "max_read=1048576",
         ]
@@ -79,13 +119,6 @@ public final class FuseSession: @unchecked Sendable {
         session = fuse_session_new(
             &arguments, &operations, MemoryLayout<fuse_lowlevel_ops>.size, Unmanaged.passUnretained(self).toOpaque())
         guard session != nil else { throw FuseError(description: "libfuse refused the mount options \(words)") }
-        guard fuse_session_mount(session, options.mountpoint) == 0 else {
-            let code = errno
-            fuse_session_destroy(session)
-            session = nil
-            throw FuseError(description: "the kernel refused the mount: \(String(cString: strerror(code)))")
-        }
-        try watchTraffic()
         let session = SessionPointer(address: self.session)
         fileSystem.onInvalidation { [notifications] changes in
             notifications.add {
@@ -94,32 +127,48 @@ public final class FuseSession: @unchecked Sendable {
         }
     }
 
+    func destroy() {
+        fuse_session_destroy(session)
+        session = nil
+    }
+
     /// Puts `traffic` between libfuse and the device. What goes through is the same as without, but for the answer to INIT.
     /// The hook is libfuse's for sessions without a device of their own; nothing is spliced: requests are read into memory, and
     /// replies written from it.
-    private func watchTraffic() throws(FuseError) {
+    func watchTraffic(on device: Int32) throws(FuseError) {
         // SAFETY of both: `data` is the session's userdata, an unretained FuseSession that outlives its requests; buffers
         // and vectors are libfuse's for the call. errno is that of the last call, as libfuse expects it.
         var io = fuse_custom_io()
         io.read = { descriptor, buffer, count, data in
-            let got = Glibc.read(descriptor, buffer, count)
-            if got > 0 {
-                let session = Unmanaged<FuseSession>.fromOpaque(data!).takeUnretainedValue()
-                session.traffic.received(UnsafeRawBufferPointer(start: buffer, count: got))
+            let session = Unmanaged<FuseSession>.fromOpaque(data!).takeUnretainedValue()
+            while true {
+                let got = Glibc.read(descriptor, buffer, count)
+                guard got > 0 else { return got }
+                let message = UnsafeMutableRawBufferPointer(start: buffer, count: got)
+                if let earlier = session.earlier, !FuseSession.mayServe(message, earlier, descriptor) { continue }
+                session.noteBegun(UnsafeRawBufferPointer(message), descriptor)
+                session.traffic.received(UnsafeRawBufferPointer(message))
+                return got
             }
-            return got
         }
         io.writev = { descriptor, vectors, count, data in
             let session = Unmanaged<FuseSession>.fromOpaque(data!).takeUnretainedValue()
             session.traffic.answered(
                 UnsafeRawBufferPointer(start: vectors![0].iov_base, count: vectors![0].iov_len))
-            ParallelLookups.completeFirstAnswer(vectors, count)
+            if ParallelLookups.completeFirstAnswer(vectors, count), let ledger = session.ledger {
+                let answer = (0..<Int(count)).flatMap { index in
+                    Array(UnsafeRawBufferPointer(start: vectors![index].iov_base, count: vectors![index].iov_len))
+                }
+                // The kernel has had this answer from an earlier process.
+                if session.earlier != nil {
+                    session.repeatedAnswer.withLock { $0 = answer }
+                    return answer.count
+                }
+                ledger.initAnswer = answer
+            }
             return Glibc.writev(descriptor, vectors, count)
         }
-        guard fuse_session_custom_io(session, &io, fuse_session_fd(session)) == 0 else {
-            fuse_session_unmount(session)
-            fuse_session_destroy(session)
-            session = nil
+        guard fuse_session_custom_io(session, &io, device) == 0 else {
             throw FuseError(description: "libfuse refused to let its requests be counted")
         }
         traffic.trace { [fileSystem, log] operation, number, threadID, code, nanoseconds in
@@ -129,10 +178,20 @@ public final class FuseSession: @unchecked Sendable {
         }
     }
 
+    /// The first request of a mount, INIT, is for the ledger too, and whoever keeps the device.
+    private func noteBegun(_ message: UnsafeRawBufferPointer, _ device: Int32) {
+        guard let ledger, earlier == nil,
+            hasBegun.compareExchange(expected: false, desired: true, ordering: .relaxed).exchanged
+        else { return }
+        ledger.initRequest = Array(message)
+        onBegun.withLock { $0 }?(device)
+    }
+
     /// Serves requests until the mount is gone. Blocks: call it on a thread of its own.
     public func serve() {
         let configuration = fuse_loop_cfg_create()
-        fuse_loop_cfg_set_clone_fd(configuration, 1)
+        // A request belongs to the clone it was read from and ends with it: with a successor in mind there is one device.
+        fuse_loop_cfg_set_clone_fd(configuration, ledger == nil ? 1 : 0)
         fuse_loop_cfg_set_max_threads(configuration, UInt32(options.workerCountMax))
         fuse_loop_cfg_set_idle_threads(configuration, UInt32(options.workerCountMax))
         let code = fuse_session_loop_mt(session, configuration)

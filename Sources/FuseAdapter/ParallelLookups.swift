@@ -18,18 +18,18 @@ enum ParallelLookups {
     /// Whether the answer to INIT, which is the first of all, is still to come. One process serves one mount.
     private static let awaitsInit = Atomic(true)
 
-    /// To be called with every answer before it is written.
-    static func completeFirstAnswer(_ vectors: UnsafeMutablePointer<iovec>?, _ count: Int32) {
-        if awaitsInit.load(ordering: .relaxed) { complete(vectors, count) }
+    /// To be called with every answer before it is written. Returns whether it is the first one.
+    static func completeFirstAnswer(_ vectors: UnsafeMutablePointer<iovec>?, _ count: Int32) -> Bool {
+        awaitsInit.load(ordering: .relaxed) && complete(vectors, count)
     }
 
     /// Adds the flag to the answer to INIT. Older kernels, which do not know it, ignore it.
-    private static func complete(_ vectors: UnsafeMutablePointer<iovec>?, _ count: Int32) {
-        guard awaitsInit.exchange(false, ordering: .relaxed), count >= 2, let answer = vectors?[1],
-            answer.iov_len >= initReplyBytesMin
-        else { return }
+    private static func complete(_ vectors: UnsafeMutablePointer<iovec>?, _ count: Int32) -> Bool {
+        guard awaitsInit.exchange(false, ordering: .relaxed) else { return false }
+        guard count >= 2, let answer = vectors?[1], answer.iov_len >= initReplyBytesMin else { return true }
         // SAFETY: `fuse_init_out` is libfuse's own memory, being sent.
         let flags = answer.iov_base.load(fromByteOffset: flagsOffset, as: UInt32.self)
         answer.iov_base.storeBytes(of: flags | flag, toByteOffset: flagsOffset, as: UInt32.self)
+        return true
     }
 }

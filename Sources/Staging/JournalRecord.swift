@@ -28,6 +28,8 @@ public enum JournalRecord: Sendable, Equatable {
     case orphaned(UploadReference)
     /// A write of these bytes failed after the program had been told of others: the file is not sent like that.
     case failed(ByteRange)
+    /// The key's object is about to be deleted, and the file with it; false: it was not, and lives on.
+    case removing(Bool)
 }
 
 /// What a publishing request would leave in the bucket: enough to know the object again as ours.
@@ -79,7 +81,7 @@ public struct StagedIdentity: Sendable, Equatable {
 extension JournalRecord {
     private enum Tag: UInt8 {
         case begin = 1
-        case wrote, truncated, properties, sending, published, uploading, sent, freed, orphaned, failed
+        case wrote, truncated, properties, sending, published, uploading, sent, freed, orphaned, failed, removing
     }
 
     /// The record framed for the file: payload length, CRC-32C of the payload, payload; integers little-endian.
@@ -139,6 +141,9 @@ extension JournalRecord {
         case .failed(let range):
             payload.put(Tag.failed.rawValue)
             payload.put(range)
+        case .removing(let isBegun):
+            payload.put(Tag.removing.rawValue)
+            payload.put(isBegun)
         }
         var frame = ByteEncoder()
         frame.put(UInt32(payload.bytes.count))
@@ -240,6 +245,7 @@ extension JournalRecord {
         case .freed: return input.range().map { .freed($0) }
         case .orphaned: return input.upload().map { .orphaned($0) }
         case .failed: return input.range().map { .failed($0) }
+        case .removing: return input.bool().map { .removing($0) }
         }
     }
 }

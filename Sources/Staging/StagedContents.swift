@@ -26,6 +26,8 @@ struct StagedContents: Sendable, Equatable {
     private(set) var failed = ByteRangeSet()
     /// The publishing requests whose outcome is not known: the key may hold what one of them wrote.
     private(set) var uncertain: [PublicationMark] = []
+    /// Whether a DELETE of the key was begun, whose outcome is not known: if there is no object, we have removed it.
+    private(set) var isBeingRemoved = false
     /// Whether anything is not in the bucket.
     private(set) var isChanged: Bool
 
@@ -50,8 +52,13 @@ struct StagedContents: Sendable, Equatable {
     mutating func apply(_ record: JournalRecord) {
         switch record {
         case .published: isChanged = false
-        case .orphaned: break
+        case .orphaned, .removing: break
         default: isChanged = true
+        }
+        // Who changes the file wants to have it.
+        switch record {
+        case .wrote, .truncated, .properties: isBeingRemoved = false
+        default: break
         }
         switch record {
         case .begin(let identity): self = StagedContents(identity, isChanged: true)
@@ -74,6 +81,7 @@ struct StagedContents: Sendable, Equatable {
             freed.insert(range)
         case .orphaned(let reference): if !orphans.contains(reference) { orphans.append(reference) }
         case .failed(let range): failed.insert(range)
+        case .removing(let isBegun): isBeingRemoved = isBegun
         }
     }
 
@@ -117,6 +125,7 @@ struct StagedContents: Sendable, Equatable {
         }
         result += freed.ranges.map { .freed($0) }
         result += failed.ranges.map { .failed($0) }
+        if isBeingRemoved { result.append(.removing(true)) }
         if !isChanged { result.append(.published) }
         result += orphans.map { .orphaned($0) }
         return result
@@ -148,6 +157,7 @@ extension StagedContents {
         identity.condition = .ifMatch(version.etag)
         identity.baseByteCount = baseByteCount
         uncertain = []
+        isBeingRemoved = false
         upload = nil
         dirty = since
         dirtyByteCount = since.count

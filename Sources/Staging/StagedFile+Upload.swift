@@ -167,6 +167,20 @@ extension StagedFile {
         }
     }
 
+    /// Says in the journal that the key's object is about to be deleted, and the file with it, or that it was not. For a
+    /// mount that finds the journal: with the object gone, the file is removed too, and no conflict.
+    public func noteRemoval(isBegun: Bool) {
+        state.withLock { state in
+            guard state.contents.isBeingRemoved != isBegun, !state.abandoned else { return }
+            // Without room for the record, a mount that has to do without it keeps more than was asked for.
+            do throws(StagingError) { try state.journal.append(.removing(isBegun)) } catch {}
+            state.contents.apply(.removing(isBegun))
+        }
+    }
+
+    /// Whether an earlier mount was about to remove the file.
+    var isBeingRemoved: Bool { state.withLock { $0.contents.isBeingRemoved } }
+
     /// Takes `lose` back: its data could not be kept elsewhere yet.
     func unlose() {
         state.withLock { $0.lost = nil }

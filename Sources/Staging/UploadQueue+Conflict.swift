@@ -71,6 +71,23 @@ extension UploadQueue {
         }
     }
 
+    /// A mount that was killed was about to remove the file. If the object is gone, so is the file now.
+    func isRemoved(_ file: StagedFile) async -> Bool {
+        let key = file.key
+        do throws(StoreError) {
+            guard try await headIfPresent(key) == nil else { return false }
+        } catch {
+            // Not known: the conflict is resolved as any other.
+            return false
+        }
+        _ = file.lose(to: .conflict(savedAs: nil))
+        let waiters = file.giveUpLost()
+        for observer in observers.withLock({ $0.conflicted }) { observer(file, key, key) }
+        log.notice("a file that an earlier mount was removing is removed", metadata: ["key": "\(key)"])
+        for waiter in waiters { waiter.set(.failed(.conflict(savedAs: nil))) }
+        return true
+    }
+
     private func headIfPresent(_ key: ObjectKey) async throws(StoreError) -> ObjectInfo? {
         do throws(StoreError) {
             return try await store.head(key)

@@ -205,6 +205,7 @@ public final class UploadQueue: Sendable {
                 case .unknown(let cause): error = .store(cause)
                 }
             }
+            if case .conflict = error, file.isBeingRemoved, await isRemoved(file) { return false }
             if case .conflict = error, file.hasBytesInTransit, await keepOther(file, snapshot.identity.key) {
                 return true
             }

@@ -16,21 +16,32 @@ struct DaemonCommand: AsyncParsableCommand {
 
     @Argument var source: String
     @Argument var mountpoint: String
+    /// How many processes served this mount before; only a supervisor says so.
+    @Option var generation: UInt64?
 
     mutating func run() async throws {
         guard let plan = Self.readPlan() else {
             throw UsageError("'pail \(Self.name)' is started by 'pail mount' only")
         }
+        let place = generation.map { ServingPlace(generation: $0) }
         // No child of ours inherits it.
-        _ = fcntl(Self.readyDescriptor, F_SETFD, FD_CLOEXEC)
-        let ready = ReadyPipe(descriptor: Self.readyDescriptor)
+        if place?.isSuccessor != true { _ = fcntl(Self.readyDescriptor, F_SETFD, FD_CLOEXEC) }
+        let ready: ReadyPipe = place?.isSuccessor == true ? .nobody : ReadyPipe(descriptor: Self.readyDescriptor)
+        // The process that a mount is for watches over the process that serves it, and nothing else in between.
+        let mustSupervise = plan.isSupervised && place == nil && plan.parentPID == nil
         do throws(MountFailure) {
-            try DaemonProcess.prepare(plan)
+            try DaemonProcess.prepare(plan, isSupervisor: mustSupervise && Supervisor.isPossible)
+            if mustSupervise {
+                guard Supervisor.isPossible else {
+                    throw MountFailure("--supervised needs Linux 6.9 or newer", remedy: "mount without it")
+                }
+                Glibc.exit(try Supervisor(plan: plan).run(ready: Self.readyDescriptor))
+            }
         } catch {
             ready.fail(error)
             Glibc.exit(ExitStatus.failed.rawValue)
         }
-        let status = await serve(plan: plan, ready: ready)
+        let status = await serve(plan: plan, ready: ready, place: place)
         LogOutput.shared.flush()
         Glibc.exit(status)
     }

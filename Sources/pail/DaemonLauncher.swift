@@ -26,28 +26,21 @@ struct DaemonLauncher {
 
     /// Returns when the mount answers a stat of its root. On failure neither mount nor daemon is left.
     func launch() throws(MountFailure) {
-        let planPipe = try Self.pipe()
-        let readyPipe = try Self.pipe()
+        let planPipe = try DaemonSpawn.pipe()
+        let readyPipe = try DaemonSpawn.pipe()
         defer { close(readyPipe.read) }
-        let pid = try Self.spawn(plan, planDescriptor: planPipe.read, readyDescriptor: readyPipe.write)
+        let pid = try DaemonSpawn(plan: plan).spawn([
+            DaemonCommand.planDescriptor: planPipe.read, DaemonCommand.readyDescriptor: readyPipe.write,
+        ])
         close(planPipe.read)
         close(readyPipe.write)
         do throws(MountFailure) {
-            try send(plan, to: planPipe.write)
+            try DaemonSpawn.send(plan, to: planPipe.write)
             try awaitReady(readyPipe.read, pid)
             try checkMount()
         } catch {
             end(pid)
             throw error
-        }
-    }
-
-    private func send(_ plan: MountPlan, to descriptor: Int32) throws(MountFailure) {
-        defer { close(descriptor) }
-        // A plan is far smaller than a pipe, which holds 64 KiB: the write does not wait for the daemon.
-        let bytes = JSONText.encode(plan)
-        guard write(descriptor, bytes, bytes.count) == bytes.count else {
-            throw MountFailure("the daemon cannot be told what to do: \(String(cString: strerror(errno)))")
         }
     }
 
@@ -129,53 +122,5 @@ struct DaemonLauncher {
             isDone.set(())
         }
         for _ in 0..<100 where isDone.current == nil { usleep(10_000) }
-    }
-
-    private static func pipe() throws(MountFailure) -> (read: Int32, write: Int32) {
-        var ends: [Int32] = [-1, -1]
-        guard Glibc.pipe(&ends) == 0 else {
-            throw MountFailure("no pipe to the daemon: \(String(cString: strerror(errno)))")
-        }
-        // Above the numbers that the daemon finds them under, so that neither is overwritten by the other.
-        let moved = ends.map { end in
-            defer { close(end) }
-            return fcntl(end, F_DUPFD_CLOEXEC, 10)
-        }
-        guard moved.allSatisfy({ $0 >= 0 }) else {
-            throw MountFailure("no pipe to the daemon: \(String(cString: strerror(errno)))")
-        }
-        return (moved[0], moved[1])
-    }
-
-    /// The daemon has a session of its own, and nothing of the terminal's. Its arguments are for `ps` only.
-    private static func spawn(
-        _ plan: MountPlan, planDescriptor: Int32, readyDescriptor: Int32
-    ) throws(MountFailure) -> pid_t {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0)
-        posix_spawn_file_actions_adddup2(&actions, 0, 1)
-        posix_spawn_file_actions_adddup2(&actions, 0, 2)
-        posix_spawn_file_actions_adddup2(&actions, planDescriptor, DaemonCommand.planDescriptor)
-        posix_spawn_file_actions_adddup2(&actions, readyDescriptor, DaemonCommand.readyDescriptor)
-        // Nothing else that the caller has open may stay open for the life of a mount.
-        _ = pail_spawn_close_from(&actions, DaemonCommand.readyDescriptor + 1)
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        // POSIX_SPAWN_SETSID of <spawn.h>, which Swift does not import.
-        posix_spawnattr_setflags(&attributes, 0x80)
-        let words = ["pail", DaemonCommand.name, plan.location.description, plan.mountpoint]
-        // SAFETY: the copies live until the spawn call has returned and are freed once.
-        var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-        arguments.append(nil)
-        defer { for pointer in arguments { free(pointer) } }
-        var pid: pid_t = 0
-        let code = posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, arguments, environ)
-        guard code == 0 else {
-            throw MountFailure("the daemon cannot be started: \(String(cString: strerror(code)))")
-        }
-        return pid
     }
 }

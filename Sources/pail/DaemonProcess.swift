@@ -13,13 +13,14 @@ enum DaemonProcess {
 
     /// No core dump (it would hold keys and other people's data), a safe working directory, signals, and the log.
     /// Call once, before any thread that matters is started.
-    static func prepare(_ plan: MountPlan) throws(MountFailure) {
+    /// - Parameter isSupervisor: it looks after signals itself.
+    static func prepare(_ plan: MountPlan, isSupervisor: Bool = false) throws(MountFailure) {
         _ = pail_forbid_core()
         umask(0o077)
         // A daemon must not keep another mount busy.
         if !plan.isForeground { chdir("/") }
         try openLog(plan)
-        watchSignals(plan)
+        if !isSupervisor { watchSignals(plan) }
         if let parent = plan.parentPID { watchParent(parent) }
     }
 

@@ -143,6 +143,8 @@ struct ProcessArguments: ParsableArguments {
     var metrics: String?
     @Flag(name: [.customShort("f"), .long], help: "Serve in this process, until unmounted or interrupted.")
     var foreground = false
+    @Flag(help: "Another process goes on in the place of a daemon that dies, under the live mount. Linux 6.9.")
+    var supervised = false
     @Option(
         name: .customShort("o"),
         help: ArgumentHelp(
@@ -158,7 +160,7 @@ struct ProcessArguments: ParsableArguments {
             (.stateDirectory, stateDir), (.stagingSize, stagingSize), (.memory, memory), (.logLevel, logLevel),
             (.logFile, logFile), (.cacheDirectory, cacheDir), (.cacheSize, cacheSize), (.cacheFree, cacheFree),
             (.customerKeyFile, sseCKeyFile), (.metrics, metrics),
-        ]) + flags([(.foreground, foreground)])
+        ]) + flags([(.foreground, foreground), (.supervised, supervised)])
     }
 }
 

@@ -29,6 +29,13 @@ struct ReadyPipe: Sendable {
         shared = Shared(.pipe(descriptor))
     }
 
+    private init(_ target: sending Target) {
+        shared = Shared(target)
+    }
+
+    /// Nobody waits: the mount is there already.
+    static var nobody: ReadyPipe { ReadyPipe(.done) }
+
     private init(foreground location: BucketLocation) {
         shared = Shared(.foreground(location))
     }

@@ -20,13 +20,14 @@ internal import Staging
 ///
 /// Says exactly once on `ready` that the mount answers, or why it cannot be. Returns the exit code; by then nothing is
 /// mounted any more, and what could not be uploaded is staged for the next mount.
-func serve(plan: MountPlan, ready: ReadyPipe) async -> Int32 {
+/// - Parameter place: what a supervisor gave; nil where there is none.
+func serve(plan: MountPlan, ready: ReadyPipe, place: ServingPlace? = nil) async -> Int32 {
     // glibc gives each thread that allocates an arena of its own, up to eight a core, and each keeps what was freed in it:
     // memory outside of the budget, in proportion to the machine. What allocates much here is not hot.
     pail_limit_malloc_arenas(4)
     let mount: MountService
     do throws(MountFailure) {
-        mount = try await MountService.start(plan, ready: ready)
+        mount = try await MountService.start(plan, ready: ready, place: place)
     } catch {
         if plan.isMountpointTemporary { rmdir(plan.mountpoint) }
         ready.fail(error)
@@ -83,7 +84,9 @@ final class MountService: Sendable {
     }
 
     /// Checks the store, opens the state directory and mounts. When this throws, nothing is left behind.
-    static func start(_ plan: MountPlan, ready: ReadyPipe) async throws(MountFailure) -> MountService {
+    static func start(
+        _ plan: MountPlan, ready: ReadyPipe, place: ServingPlace?
+    ) async throws(MountFailure) -> MountService {
         let log = Logger(label: "mount")
         let requestLog = Logger(label: "s3")
         let errors = RecentErrors()
@@ -96,7 +99,8 @@ final class MountService: Sendable {
             )
         }
         ready.stage("asking \(store.endpoint) for \(plan.location)")
-        if !plan.isOffline { try await check(store, plan, ready) }
+        // A mount that is there already goes on, whatever the store says now.
+        if !plan.isOffline, place?.isSuccessor != true { try await check(store, plan, ready) }
         // What files are read from and sent to; the S3 store itself stays for its figures.
         let files: any ObjectStore = plan.isOffline ? OfflineStore(capabilities: store.capabilities) : store
 
@@ -129,7 +133,7 @@ final class MountService: Sendable {
         let attributes = attributeStore(plan, time)
         let fileSystem = FileSystem(
             store: files, cache: cache, area: area, queue: queue, attributes: attributes,
-            configuration: configuration(plan), time: time,
+            configuration: configuration(plan, firstNodeNumber: place?.firstNodeNumber), time: time,
             log: Logger(label: "files"))
         // Offline, what waits for its upload stays where it is, for a mount that can send it.
         let leftovers = plan.isOffline ? [] : fileSystem.recover()
@@ -140,10 +144,15 @@ final class MountService: Sendable {
         }
         let traffic = FuseTraffic(time: time, isTracing: { LogOutput.shared.isDebugging })
         let session = FuseSession(
-            fileSystem: fileSystem, options: fuseOptions(plan), traffic: traffic, time: time,
-            log: Logger(label: "fuse"))
+            fileSystem: fileSystem, options: fuseOptions(plan), traffic: traffic, ledger: place?.ledger,
+            generation: place?.generation ?? 0, time: time, log: Logger(label: "fuse"))
         do throws(FuseError) {
-            try session.mount()
+            if let place, place.isSuccessor {
+                try await session.succeed(on: Supervisor.deviceDescriptor)
+            } else {
+                if let place { session.onBegun { place.keep($0) } }
+                try session.mount()
+            }
         } catch {
             await fileSystem.shutDown()
             transport.shutdown()
@@ -224,8 +233,9 @@ final class MountService: Sendable {
         if case .failure(let error) = outcome { throw MountFailure(error, plan: plan) }
     }
 
-    private static func configuration(_ plan: MountPlan) -> FileSystemConfiguration {
+    private static func configuration(_ plan: MountPlan, firstNodeNumber: UInt64?) -> FileSystemConfiguration {
         var result = FileSystemConfiguration()
+        if let firstNodeNumber { result.firstNodeNumber = firstNodeNumber }
         result.prefix = ByteString(plan.location.prefix)
         result.ttlNanoseconds = UInt64(plan.ttlMilliseconds) * 1_000_000
         result.attributePolicy = AttributePolicy(rawValue: plan.attributes.rawValue) ?? .adaptive

@@ -103,6 +103,7 @@ def test_names_that_are_no_utf8(mnt, bucket, mount):
 
 
 @pytest.mark.needs("pail")
+@pytest.mark.first_server
 def test_names_that_look_escaped(mnt, mount):
     names = ["%pail-", "%pail-x", "%pail-file", "%pail-dot", "%pail-bytes-a", "%pail-%pail-dot"]
     for name in names:
@@ -120,6 +121,7 @@ def test_names_that_look_escaped(mnt, mount):
 
 
 @pytest.mark.needs("pail")
+@pytest.mark.first_server
 def test_a_name_comes_back(mnt, bucket):
     """An object beside a directory of its name has the name as soon as the directory is gone, whatever the TTL."""
     bucket.put("a", b"object")

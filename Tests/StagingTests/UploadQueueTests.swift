@@ -125,6 +125,47 @@ struct UploadQueueTests {
         #expect(fixture.conflicts.withLock { $0.map(\.string) } == [saved])
     }
 
+    /// A mount was killed in the middle of an unlink(2): what it had deleted is no other client's doing.
+    @Test(arguments: [(isDeleted: true, isWritten: false), (true, true), (false, false)])
+    func regression_aRemovalThatWasKilledIsNoConflict(isDeleted: Bool, isWritten: Bool) async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write("old", at: "doc")
+        let file = try fixture.change("doc")
+        try file.write([1, 2, 3], at: 0)
+        file.noteRemoval(isBegun: true)
+        if isDeleted { fixture.store.remove(at: "doc") }
+        fixture.area.closeSession()
+        let next = try fixture.successor()
+        let adopted = try #require(next.area.adoptLeftovers().adopted.first)
+        // Whoever changes what is shown again wants to have it.
+        if isWritten { try adopted.write([4], at: 0) }
+        try? await next.queue.flush(adopted)
+        switch (isDeleted, isWritten) {
+        case (true, false): #expect(next.store.keys().isEmpty && next.area.files.isEmpty)
+        case (true, true): #expect(next.store.keys(under: "doc.conflict-").count == 1)
+        default: #expect(next.store.bytes(at: "doc") == [1, 2, 3] && next.store.keys() == ["doc"])
+        }
+    }
+
+    /// A removal that the store refused is none.
+    @Test func aRemovalThatFailedIsForgotten() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("doc")
+        try file.write([1], at: 0)
+        try await fixture.queue.flush(file)
+        try file.write([2], at: 0)
+        file.noteRemoval(isBegun: true)
+        file.noteRemoval(isBegun: false)
+        fixture.store.remove(at: "doc")
+        fixture.area.closeSession()
+        let next = try fixture.successor()
+        let adopted = try #require(next.area.adoptLeftovers().adopted.first)
+        await #expect(throws: StagingError.self) { try await next.queue.flush(adopted) }
+        #expect(next.store.keys(under: "doc.conflict-").count == 1)
+    }
+
     /// Two mounts of one machine meet the same conflict at the same time: each version gets a name of its own at once.
     @Test func regression_conflictsAtTheSameTimeGetNamesOfTheirOwn() async throws {
         let fixture = try StagingFixture(time: StandingClock())

@@ -80,6 +80,15 @@ int pail_open_path(const char *path);
 int pail_pipe(int ends[2]);
 int pail_accept(int listener);
 
+/// Two ends of a local channel, close-on-exec, above the numbers that children are given: 0, or -1 with errno.
+int pail_channel(int ends[2]);
+/// Sends a descriptor over a channel: 0, or -1 with errno.
+int pail_send_descriptor(int channel, int descriptor);
+/// Receives one, close-on-exec. -1 when the other end is closed or sent something else.
+int pail_receive_descriptor(int channel);
+/// Memory that processes share by its descriptor, close-on-exec, all zero. -1 with errno.
+int pail_shared_memory(const char *name, int64_t count);
+
 /// A TCP socket that listens on a numeric address (IPv4 or IPv6), close-on-exec; `actual` gets the port. -1 with errno.
 int pail_listen_tcp(const char *host, uint16_t port, uint16_t *actual);
 

@@ -1,0 +1,83 @@
+// Files that an earlier process of the same mount had open: opened anew, if they are the same.
+
+internal import Base
+internal import Logging
+internal import ObjectModel
+
+/// What tells an open file to a later process.
+public struct OpenFileFacts: Sendable, Equatable {
+    /// The node's number.
+    public var number: UInt64
+    public var mayWrite: Bool
+    /// The names from the mount's root on; empty when it has none any more.
+    public var names: [String]
+    /// The ETag of the version that is read; nil where local data is.
+    public var etag: String?
+
+    public init(number: UInt64, mayWrite: Bool, names: [String], etag: String?) {
+        self.number = number
+        self.mayWrite = mayWrite
+        self.names = names
+        self.etag = etag
+    }
+}
+
+extension FileSystem {
+    /// What a later process needs to open the file again.
+    public func facts(of handle: FileHandle) -> OpenFileFacts {
+        let node = handle.node
+        let names: [String] = tree.withLock { tree in
+            var names: [String] = []
+            var next = tree[node.number]
+            while let dentry = next, let name = dentry.name {
+                names.append(name.string)
+                next = dentry.parent
+            }
+            // A chain that does not end at the root belongs to something removed.
+            return next?.node.number == Tree.rootNumber ? names.reversed() : []
+        }
+        let etag: String? = node.state.withLock {
+            if case .clean(let version) = $0.content { version.etag.value } else { nil }
+        }
+        return OpenFileFacts(number: node.number, mayWrite: handle.mayWrite, names: names, etag: etag)
+    }
+
+    /// Opens a file again. Its node has a reference, which the caller gives back by `forget`.
+    /// - Returns: nil when it cannot be had, or is another version by now.
+    public func reopen(_ facts: OpenFileFacts) async -> FileHandle? {
+        guard !facts.names.isEmpty else { return nil }
+        var numbers: [UInt64] = []
+        var opened: FileHandle?
+        do throws(FileSystemError) {
+            var number = Tree.rootNumber
+            for text in facts.names {
+                number = try await resolve(parent: number, name: try Self.name(text), isReferenced: true).number
+                numbers.append(number)
+            }
+            let handle = try await open(number, mayWrite: facts.mayWrite, mustAsk: true).get()
+            let isSame = handle.node.state.withLock { state in
+                switch state.content {
+                // What was pending then is pending now: its journal brought it back.
+                case .staged: true
+                case .clean(let version): version.etag.value == facts.etag
+                case .none: false
+                }
+            }
+            if isSame {
+                handle.state.withLock { state in
+                    state.hasReturnedBytes = true
+                    // close() is to tell how its upload went.
+                    state.hasWritten = facts.mayWrite
+                }
+                opened = handle
+                numbers.removeLast()
+            } else {
+                release(handle)
+            }
+        } catch {
+            log.notice("an open file of the earlier process is lost: \(error)", metadata: ["names": "\(facts.names)"])
+        }
+        for number in numbers.reversed() { forget(number, count: 1) }
+        return opened
+    }
+}

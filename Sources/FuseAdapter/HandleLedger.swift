@@ -1,0 +1,139 @@
+// Which files are open, in memory that outlives the process: what a successor needs to go on in its place.
+
+internal import Base
+internal import Glibc
+internal import FileSystem
+internal import Synchronization
+
+/// Open handles, and what was agreed with the kernel at INIT. Thread-safe.
+///
+/// A file without a name in a shared mapping; a supervisor holds it too. One process writes at a time. A note is a copy of
+/// some hundred bytes at open() and a store at release. Whoever reads it does so after the writer's death, which may have come in the middle of a
+/// note: its handle number is stored last.
+public final class HandleLedger: @unchecked Sendable {
+    /// An open file, by the number that the kernel knows it by.
+    struct Entry: Equatable {
+        var handle: UInt64
+        var facts: OpenFileFacts
+    }
+
+    public static let byteCount = headerBytes + slotCount * slotBytes
+    private static let headerBytes = 4096
+    private static let slotBytes = 1536
+    /// Files that are open beyond this are not noted, nor such with very long paths: a successor has ESTALE for them.
+    private static let slotCount = 4096
+    private static let textOffset = 32
+    private static let requestOffset = 1024
+    private static let answerOffset = 2048
+    private static let messageBytesMax = 1000
+
+    // SAFETY: a mapping of `byteCount` bytes for the life of the object. Slots are written under `slots`' lock.
+    private let memory: UnsafeMutableRawBufferPointer
+    private struct Slots {
+        var byHandle: [UInt64: Int] = [:]
+        var free: [Int] = []
+        var usedCount = 0
+    }
+    private let slots = Lock(Slots())
+
+    /// Maps the memory behind a descriptor, which may be closed afterwards. Nil when that cannot be done.
+    public init?(descriptor: Int32) {
+        // PROT_READ | PROT_WRITE, MAP_SHARED
+        guard let start = mmap(nil, Self.byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0),
+            start != UnsafeMutableRawPointer(bitPattern: -1)
+        else { return nil }
+        memory = UnsafeMutableRawBufferPointer(start: start, count: Self.byteCount)
+    }
+
+    deinit {
+        munmap(memory.baseAddress, memory.count)
+    }
+
+    // MARK: INIT
+
+    /// What the kernel asked first; empty before.
+    var initRequest: [UInt8] {
+        get { message(at: Self.requestOffset) }
+        set { setMessage(newValue, at: Self.requestOffset) }
+    }
+
+    /// What it was answered.
+    var initAnswer: [UInt8] {
+        get { message(at: Self.answerOffset) }
+        set { setMessage(newValue, at: Self.answerOffset) }
+    }
+
+    private func message(at offset: Int) -> [UInt8] {
+        let count = min(memory.load(fromByteOffset: offset, as: Int.self), Self.messageBytesMax)
+        guard count > 0 else { return [] }
+        return Array(memory[offset + 8..<offset + 8 + count])
+    }
+
+    private func setMessage(_ bytes: [UInt8], at offset: Int) {
+        guard bytes.count <= Self.messageBytesMax else { return }
+        memory.storeBytes(of: 0, toByteOffset: offset, as: Int.self)
+        UnsafeMutableRawBufferPointer(rebasing: memory[(offset + 8)...]).copyBytes(from: bytes)
+        memory.storeBytes(of: bytes.count, toByteOffset: offset, as: Int.self)
+    }
+
+    // MARK: Open files
+
+    func note(_ entry: Entry) {
+        let etag = Array((entry.facts.etag ?? "").utf8)
+        let path = Array(entry.facts.names.joined(separator: "/").utf8)
+        guard !path.isEmpty, Self.textOffset + etag.count + path.count <= Self.slotBytes else { return }
+        slots.withLock { slots in
+            guard let index = slots.free.popLast() ?? next(&slots) else { return }
+            let start = Self.headerBytes + index * Self.slotBytes
+            memory.storeBytes(of: entry.facts.number, toByteOffset: start + 8, as: UInt64.self)
+            memory.storeBytes(of: entry.facts.mayWrite ? 1 : 0, toByteOffset: start + 16, as: UInt32.self)
+            memory.storeBytes(of: UInt16(etag.count), toByteOffset: start + 20, as: UInt16.self)
+            memory.storeBytes(of: UInt16(path.count), toByteOffset: start + 22, as: UInt16.self)
+            UnsafeMutableRawBufferPointer(rebasing: memory[(start + Self.textOffset)...]).copyBytes(from: etag + path)
+            // The compiler must not move this before the rest; the memory is read by another process after our death.
+            atomicMemoryFence(ordering: .releasing)
+            memory.storeBytes(of: entry.handle, toByteOffset: start, as: UInt64.self)
+            slots.byHandle[entry.handle] = index
+        }
+    }
+
+    private func next(_ slots: inout Slots) -> Int? {
+        guard slots.usedCount < Self.slotCount else { return nil }
+        defer { slots.usedCount += 1 }
+        return slots.usedCount
+    }
+
+    func forget(_ handle: UInt64) {
+        slots.withLock { slots in
+            guard let index = slots.byHandle.removeValue(forKey: handle) else { return }
+            memory.storeBytes(of: 0, toByteOffset: Self.headerBytes + index * Self.slotBytes, as: UInt64.self)
+            slots.free.append(index)
+        }
+    }
+
+    /// What the earlier process had open; the ledger is empty afterwards.
+    func takeEntries() -> [Entry] {
+        slots.withLock { slots in
+            slots = Slots()
+            var entries: [Entry] = []
+            for index in 0..<Self.slotCount {
+                let start = Self.headerBytes + index * Self.slotBytes
+                let handle = memory.load(fromByteOffset: start, as: UInt64.self)
+                guard handle != 0 else { continue }
+                memory.storeBytes(of: 0, toByteOffset: start, as: UInt64.self)
+                let etagBytes = Int(memory.load(fromByteOffset: start + 20, as: UInt16.self))
+                let pathBytes = Int(memory.load(fromByteOffset: start + 22, as: UInt16.self))
+                guard Self.textOffset + etagBytes + pathBytes <= Self.slotBytes else { continue }
+                let text = start + Self.textOffset
+                let etag = String(decoding: memory[text..<text + etagBytes], as: UTF8.self)
+                let path = String(decoding: memory[text + etagBytes..<text + etagBytes + pathBytes], as: UTF8.self)
+                let facts = OpenFileFacts(
+                    number: memory.load(fromByteOffset: start + 8, as: UInt64.self),
+                    mayWrite: memory.load(fromByteOffset: start + 16, as: UInt32.self) != 0,
+                    names: path.split(separator: "/").map(String.init), etag: etag.isEmpty ? nil : etag)
+                entries.append(Entry(handle: handle, facts: facts))
+            }
+            return entries
+        }
+    }
+}

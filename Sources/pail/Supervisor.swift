@@ -1,0 +1,154 @@
+// Keeps a mount alive over the death of the process that serves it.
+
+internal import Base
+internal import CLinux
+internal import Commands
+internal import FuseAdapter
+internal import Glibc
+internal import Logging
+internal import Mounts
+
+/// A process beside the one that serves: holds the FUSE device, so that the kernel keeps the mount, and starts another one when
+/// that dies. It reads no request and no object, so there is little in it that could fail.
+///
+/// doc/design/life.md has the why, and what a successor can and cannot go on with.
+final class Supervisor {
+    /// What a serving process finds under which number.
+    static let channelDescriptor: Int32 = 5
+    static let ledgerDescriptor: Int32 = 6
+    static let deviceDescriptor: Int32 = 7
+
+    /// So many deaths within `periodNanoseconds`, and the mount is given up: what kills each process would kill the next.
+    private static let deathsMax = 5
+    private static let periodNanoseconds: UInt64 = 60_000_000_000
+
+    private let plan: MountPlan
+    private let log = Logger(label: "supervisor")
+    private let time = SystemTime()
+    private let ledger: Int32
+    private let channel: (ours: Int32, theirs: Int32)
+    /// The mount's device; -1 before the kernel has begun to use it.
+    private var device: Int32 = -1
+    private var deaths: [UInt64] = []
+
+    /// Requests that a process has read and not answered come again since Linux 6.9.
+    static var isPossible: Bool {
+        var name = utsname()
+        guard uname(&name) == 0 else { return false }
+        let release = withUnsafeBytes(of: &name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
+        return numbers.count == 2 && (numbers[0], numbers[1]) >= (6, 9)
+    }
+
+    init(plan: MountPlan) throws(MountFailure) {
+        self.plan = plan
+        var ends: [Int32] = [-1, -1]
+        guard pail_channel(&ends) == 0 else {
+            throw MountFailure("no channel to the daemon: \(String(cString: strerror(errno)))")
+        }
+        channel = (ends[0], ends[1])
+        let memory = pail_shared_memory("pail-handles", Int64(HandleLedger.byteCount))
+        guard memory >= 0 else {
+            throw MountFailure("no memory to share with the daemon: \(String(cString: strerror(errno)))")
+        }
+        ledger = fcntl(memory, F_DUPFD_CLOEXEC, 10)
+        close(memory)
+    }
+
+    /// Returns the exit status when the mount is gone.
+    /// - Parameter ready: where the first process tells that it is ready; closed here.
+    func run(ready: Int32) -> Int32 {
+        let signals = pail_watch_signals()
+        do throws(MountFailure) {
+            let moved = fcntl(ready, F_DUPFD_CLOEXEC, 10)
+            close(ready)
+            var worker = try start(generation: 0, ready: moved)
+            close(moved)
+            var generation: UInt64 = 0
+            while true {
+                let status = supervise(worker, signals: signals)
+                guard status & 0x7f != 0, isMounted else { return end(status) }
+                guard mayGoOn(generation) else { return end(status) }
+                generation += 1
+                log.error(
+                    "the daemon was killed by signal \(status & 0x7f); another one goes on in its place",
+                    metadata: ["mountpoint": "\(plan.mountpoint)", "generation": "\(generation)"])
+                worker = try start(generation: generation, ready: nil)
+            }
+        } catch {
+            log.error("\(error.what)")
+            return end(1 << 8)
+        }
+    }
+
+    private func mayGoOn(_ generation: UInt64) -> Bool {
+        let now = time.monotonicNanoseconds
+        deaths = deaths.filter { now - $0 < Self.periodNanoseconds } + [now]
+        let isHopeless = deaths.count >= Self.deathsMax || generation >= 255
+        if isHopeless { log.error("the daemon has died \(deaths.count) times in a minute: the mount is given up") }
+        return device >= 0 && !isHopeless
+    }
+
+    private func start(generation: UInt64, ready: Int32?) throws(MountFailure) -> pid_t {
+        let pipe = try DaemonSpawn.pipe()
+        var descriptors = [
+            DaemonCommand.planDescriptor: pipe.read, Self.channelDescriptor: channel.theirs,
+            Self.ledgerDescriptor: ledger,
+        ]
+        if let ready { descriptors[DaemonCommand.readyDescriptor] = ready }
+        if device >= 0 { descriptors[Self.deviceDescriptor] = device }
+        let pid = try DaemonSpawn(plan: plan, flags: ["--generation", "\(generation)"]).spawn(descriptors)
+        close(pipe.read)
+        try DaemonSpawn.send(plan, to: pipe.write)
+        return pid
+    }
+
+    /// Passes signals on, and takes the device when it comes, until the process has ended. Returns its wait status.
+    private func supervise(_ worker: pid_t, signals: Int32) -> Int32 {
+        let process = pail_open_process(worker)
+        defer { close(process) }
+        while true {
+            var watches = [signals, channel.ours, process].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+            guard poll(&watches, nfds_t(watches.count), -1) > 0 else { continue }
+            if watches[1].revents & Int16(POLLIN) != 0 { takeDevice() }
+            if watches[0].revents & Int16(POLLIN) != 0 {
+                var number: UInt8 = 0
+                if read(signals, &number, 1) == 1 { kill(worker, Int32(number)) }
+            }
+            if watches[2].revents & Int16(POLLIN) != 0 {
+                var status: Int32 = 0
+                while waitpid(worker, &status, 0) < 0, errno == EINTR {}
+                return status
+            }
+        }
+    }
+
+    private func takeDevice() {
+        let received = pail_receive_descriptor(channel.ours)
+        guard received >= 0 else { return }
+        if device >= 0 { close(device) }
+        device = fcntl(received, F_DUPFD_CLOEXEC, 10)
+        close(received)
+    }
+
+    private var isMounted: Bool {
+        (try? MountTable.current())?.mount(at: ByteString(plan.mountpoint))?.isPail == true
+    }
+
+    /// The mount is not to live on: lets the kernel know.
+    private func end(_ status: Int32) -> Int32 {
+        if device >= 0 { close(device) }
+        if isMounted {
+            let isDone = OneShot<Void>()
+            let mountpoint = ByteString(plan.mountpoint)
+            Task {
+                _ = await Unmounter().unmount(
+                    UnmountRequest(mountpoint: mountpoint, timeoutNanoseconds: 0, whenBusy: .detach))
+                isDone.set(())
+            }
+            for _ in 0..<300 where isDone.current == nil { usleep(10_000) }
+        }
+        LogOutput.shared.flush()
+        return status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f
+    }
+}

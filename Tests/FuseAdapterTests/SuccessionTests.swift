@@ -1,0 +1,124 @@
+// What one process leaves to the next that serves the same mount.
+
+import Base
+import FileSystem
+import Glibc
+import Testing
+
+@testable import FuseAdapter
+
+@Suite(.timeLimit(.minutes(1)))
+struct SuccessionTests {
+    // MARK: The ledger
+
+    private func ledgers() throws -> (first: HandleLedger, second: HandleLedger) {
+        var name = Array("/tmp/pail-ledger-XXXXXX".utf8CString)
+        let memory = mkstemp(&name)
+        defer { close(memory) }
+        unlink(name)
+        try #require(ftruncate(memory, off_t(HandleLedger.byteCount)) == 0)
+        return (try #require(HandleLedger(descriptor: memory)), try #require(HandleLedger(descriptor: memory)))
+    }
+
+    private func entry(_ handle: UInt64, _ names: [String] = ["a", "b é"], etag: String? = "e1") -> HandleLedger.Entry {
+        HandleLedger.Entry(
+            handle: handle, facts: OpenFileFacts(number: handle + 1, mayWrite: etag == nil, names: names, etag: etag))
+    }
+
+    @Test func theNextProcessReadsWhatIsOpen() throws {
+        let (first, second) = try ledgers()
+        for number in 1...5 as ClosedRange<UInt64> { first.note(entry(number * 16, etag: number == 2 ? nil : "e")) }
+        first.forget(16)
+        first.forget(16)
+        first.note(entry(7 * 16))
+        first.initRequest = [1, 2, 3]
+        first.initAnswer = [4]
+        let expected = [entry(7 * 16), entry(2 * 16, etag: nil)] + [3, 4, 5].map { entry($0 * 16, etag: "e") }
+        #expect(second.takeEntries() == expected)
+        #expect(second.takeEntries().isEmpty, "each is taken once")
+        #expect(second.initRequest == [1, 2, 3] && second.initAnswer == [4])
+    }
+
+    @Test func whatDoesNotFitIsNotNoted() throws {
+        let (first, second) = try ledgers()
+        first.note(entry(16, [String(repeating: "x", count: 2000)]))
+        first.note(entry(32, []))
+        first.initRequest = [UInt8](repeating: 1, count: 5000)
+        for number in 1...5000 as ClosedRange<UInt64> { first.note(entry(number * 64)) }
+        #expect(second.takeEntries().count == 4096)
+        #expect(second.initRequest.isEmpty)
+    }
+
+    // MARK: Requests
+
+    /// A request with these 64-bit words as its body.
+    private func request(_ opcode: UInt32, node: UInt64, _ body: [UInt64]) -> [UInt8] {
+        let bytes = FuseTrafficTests.request(opcode, unique: 8, node: node)
+        return bytes + body.flatMap { word in withUnsafeBytes(of: word.littleEndian) { Array($0) } }
+    }
+
+    private func word(_ bytes: [UInt8], at offset: Int) -> UInt64 {
+        bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
+    }
+
+    private static let old: UInt64 = 0x7f00_0000_1000
+    private static let new: UInt64 = 2 << 56 | 0x7f00_0000_2000
+
+    private func earlier() -> (EarlierRequests, released: Lock<[UInt64]>) {
+        let released = Lock<[UInt64]>([])
+        let earlier = EarlierRequests(generation: 2) { handle, node in released.withLock { $0 += [handle, node] } }
+        earlier.add(
+            .init(handle: Self.old, facts: OpenFileFacts(number: 9, mayWrite: false, names: ["f"], etag: "e")),
+            handle: Self.new, node: 2 << 48 | 5)
+        return (earlier, released)
+    }
+
+    /// Operation, node, body; the verdict, and node and body afterwards.
+    @Test(
+        arguments: [
+            (15, 9, [old, 100], .serve, 2 << 48 | 5, [new, 100]),
+            (15, 9, [old + 16, 100], .answer(errno: ESTALE), 2 << 48 | 5, [old + 16, 100]),
+            (15, 2 << 48 | 5, [new, 100], .serve, 2 << 48 | 5, [new, 100]),
+            (18, 8, [1 << 56 | 64, 0], .answer(errno: 0), 8, [1 << 56 | 64, 0]),
+            (29, 8, [64, 0], .answer(errno: 0), 8, [64, 0]), (28, 8, [64, 0], .answer(errno: ESTALE), 8, [64, 0]),
+            (1, 8, [0x61], .serve, 8, [0x61]), (1, 1, [0x61], .serve, 1, [0x61]), (2, 9, [1], .serve, 9, [1]),
+            (3, 9, [1, old], .serve, 2 << 48 | 5, [1, new]), (3, 9, [0, 77], .serve, 2 << 48 | 5, [0, 77]),
+            (4, 9, [1 << 6, old], .serve, 2 << 48 | 5, [1 << 6, new]), (30, 8, [64, 0], .serve, 8, [64, 0]),
+            (47, 9, [old, 0, 9, new], .serve, 2 << 48 | 5, [new, 0, 2 << 48 | 5, new]),
+            (47, 9, [old, 0, 7, 3], .answer(errno: ESTALE), 2 << 48 | 5, [new, 0, 7, 3]),
+            (15, 9, [], .serve, 2 << 48 | 5, []),
+        ] as [(UInt32, UInt64, [UInt64], EarlierRequests.Verdict, UInt64, [UInt64])])
+    fileprivate func requestsOfEarlierProcesses(
+        opcode: UInt32, node: UInt64, body: [UInt64], verdict: EarlierRequests.Verdict, nodeAfter: UInt64,
+        bodyAfter: [UInt64]
+    ) {
+        let (earlier, released) = earlier()
+        var bytes = request(opcode, node: node, body)
+        #expect(bytes.withUnsafeMutableBytes { earlier.judge($0) } == verdict)
+        #expect(word(bytes, at: 16) == nodeAfter)
+        #expect((0..<body.count).map { word(bytes, at: 40 + 8 * $0) } == bodyAfter)
+        #expect(released.withLock { $0 }.isEmpty)
+    }
+
+    @Test func aReleasedHandleIsForgotten() {
+        let (earlier, released) = earlier()
+        var bytes = request(18, node: 9, [Self.old, 0])
+        #expect(bytes.withUnsafeMutableBytes { earlier.judge($0) } == .serve)
+        #expect(word(bytes, at: 40) == Self.new)
+        #expect(released.withLock { $0 } == [Self.old, 2 << 48 | 5])
+        bytes = request(15, node: 9, [Self.old, 0])
+        #expect(bytes.withUnsafeMutableBytes { earlier.judge($0) } == .answer(errno: ESTALE))
+        #expect(word(bytes, at: 16) == 9, "its node is none of ours any more")
+    }
+
+    @Test func noRequestIsReadBeyondItsEnd() {
+        for opcode in 0...50 as ClosedRange<UInt32> {
+            let (earlier, _) = earlier()
+            let whole = request(opcode, node: 9, [1 << 6 | 1, Self.old, 9, Self.old])
+            for count in 0...whole.count {
+                var bytes = Array(whole.prefix(count))
+                _ = bytes.withUnsafeMutableBytes { earlier.judge($0) }
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+"""A daemon that dies is replaced under the live mount: programs see a pause, and no "transport endpoint is not connected"."""
+
+import errno
+import os
+import platform
+import signal
+import threading
+import time
+
+import pytest
+from harness.content import pattern, sha256_of
+from harness.processes import wait_for
+
+RELEASE = tuple(int(number) for number in platform.release().split(".")[:2])
+pytestmark = [pytest.mark.needs("pail"), pytest.mark.unmounted, pytest.mark.first_server, pytest.mark.deadline(120),
+              pytest.mark.skipif(RELEASE < (6, 9), reason="requests are sent again since Linux 6.9")]
+
+OPTIONS = ["--supervised"]
+
+
+def _kill(mount):
+    """Kills the process that serves, and returns its number."""
+    pid = mount.status()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def _is_replaced(mount, pid):
+    try:
+        return mount.status()["pid"] != pid
+    except AssertionError:
+        return False
+
+
+def test_names_and_files_go_on(mount, bucket):
+    """Whoever works with paths notices nothing but a pause, in whatever directory."""
+    bucket.put_many({f"deep/er/file{index}": pattern(5000, index) for index in range(20)})
+    mount.start(*OPTIONS)
+    device = os.stat(mount.path).st_dev
+    wrong, rounds, done = [], [0], threading.Event()
+
+    def work():
+        while not done.is_set():
+            for index in range(20):
+                try:
+                    if (mount.path / "deep/er" / f"file{index}").read_bytes() != pattern(5000, index):
+                        wrong.append("other bytes")
+                    assert len(os.listdir(mount.path / "deep/er")) == 20
+                    (mount.path / "new").write_bytes(b"x")
+                except OSError as error:
+                    wrong.append(error)
+            rounds[0] += 1
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(3):
+            before = rounds[0]
+            wait_for(lambda: rounds[0] > before, 20, "the program works")
+            pid = _kill(mount)
+            wait_for(lambda: _is_replaced(mount, pid), 10, "another process serves")
+        before = rounds[0]
+        wait_for(lambda: rounds[0] > before + 1, 20, "the program goes on")
+    finally:
+        done.set()
+        worker.join()
+    # A file that was open in the moment of a kill may be one that the next process cannot have: it says ESTALE.
+    others = [each for each in wrong if not (isinstance(each, OSError) and each.errno == errno.ESTALE)]
+    assert not others and len(wrong) <= 6, (wrong[:5], len(wrong))
+    assert os.stat(mount.path).st_dev == device, "it is another mount"
+    mount.stop()
+    mount.wait_until_no_daemon()
+
+
+def test_open_files_go_on(mount, bucket):
+    """Files that are read stay at their version, files that are written keep what was written."""
+    content = pattern(3_000_000, "read")
+    bucket.put("read", content)
+    bucket.put("replaced", content)
+    mount.start(*OPTIONS)
+    reader, other = os.open(mount.path / "read", os.O_RDONLY), os.open(mount.path / "replaced", os.O_RDONLY)
+    writer = os.open(mount.path / "written", os.O_RDWR | os.O_CREAT, 0o640)
+    assert os.pread(reader, 1000, 0) == content[:1000] and os.pread(other, 10, 0) == content[:10]
+    written = bytearray(pattern(300_000, "written"))
+    os.write(writer, written[:200_000])
+    for generation in range(2):
+        if generation == 1:
+            bucket.put("replaced", pattern(3_000_000, "another"))
+        pid = _kill(mount)
+        wait_for(lambda: _is_replaced(mount, pid), 10, "another process serves")
+        offset = 1_000_000 * (generation + 1)
+        assert os.pread(reader, 100_000, offset) == content[offset:offset + 100_000]
+    with pytest.raises(OSError) as caught:
+        os.pread(other, 100_000, 2_500_000)
+    assert caught.value.errno == errno.ESTALE
+    os.write(writer, written[200_000:])
+    assert os.fstat(writer).st_size == len(written)
+    assert os.pread(writer, 300_000, 0) == written
+    os.fsync(writer)
+    assert sha256_of(bucket.get("written")) == sha256_of(written)
+    for descriptor in (reader, other, writer):
+        os.close(descriptor)
+    assert os.stat(mount.path / "written").st_mode & 0o777 == 0o640
+    mount.stop()
+    mount.wait_until_no_daemon()
+
+
+def test_a_request_under_way_comes_again(mount, bucket):
+    """A read that the dead process had begun is answered by the next one."""
+    content = pattern(500_000, "slow")
+    bucket.put("slow", content)
+    with mount.through_relay(*OPTIONS, compare=False) as relay:
+        descriptor = os.open(mount.path / "slow", os.O_RDONLY)
+        got = []
+        relay.set("stall")
+        reader = threading.Thread(target=lambda: got.append(os.pread(descriptor, 100_000, 300_000)))
+        reader.start()
+        wait_for(lambda: any(each["operation"] == "read" for each in mount.status()["waiting"]), 10, "the read waits")
+        os.kill(mount.status()["pid"], signal.SIGKILL)
+        relay.set("none")
+        reader.join(30)
+        assert got == [content[300_000:400_000]]
+        os.close(descriptor)
+        mount.stop()
+
+
+def test_a_mount_that_cannot_be_kept_is_given_up(mount):
+    """What kills each process is not tried for ever: the mount goes away, and nothing is left."""
+    mount.start(*OPTIONS)
+    (mount.path / "kept").write_text("kept")
+    mount.flush()
+    for _ in range(5):
+        pid = _kill(mount)
+        wait_for(lambda: not mount.daemons() or _is_replaced(mount, pid), 20, "another process, or none")
+        if not mount.daemons():
+            break
+    mount.wait_until_no_daemon()
+    assert not mount.mounted
+    time.sleep(0.1)
+    mount.start()
+    assert (mount.path / "kept").read_text() == "kept"
+    mount.stop()
