@@ -16,7 +16,8 @@ public struct PendingUpload: Sendable, Equatable {
 extension FileSystem {
     /// Adopts the staged files of ended mounts: their names show the pending content at once, and they are uploaded in
     /// the background. Returns what belongs to other buckets.
-    public func recover() -> [StagingLeftover] {
+    /// - Parameter sends: false: `sendRecovered` will follow, once files that are open have their handles again.
+    public func recover(sends: Bool = true) -> [StagingLeftover] {
         let (adopted, foreign, damaged) = area.adoptLeftovers()
         for path in damaged {
             log.error(
@@ -25,10 +26,15 @@ extension FileSystem {
         for plan in area.leftPlans { resume(plan) }
         for file in adopted {
             if let node = graft(file) { owners.withLock { $0[ObjectIdentifier(file)] = node } }
-            queue.submit(file)
+            if sends { queue.submit(file) }
         }
         if !adopted.isEmpty { log.notice("recovering \(adopted.count) files that an earlier mount had not uploaded") }
         return foreign
+    }
+
+    /// Brings to the store what `recover` found.
+    public func sendRecovered() {
+        for file in area.files where file.needsUpload { queue.submit(file) }
     }
 
     /// Puts a recovered file at its place in the tree; nil when its key is not below this mount's prefix.

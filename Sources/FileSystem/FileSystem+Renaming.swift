@@ -104,6 +104,7 @@ extension FileSystem {
             return reclaimName(name, in: oldParent, &tree)
         }
         invalidateKernel(changes)
+        tellOpenFilesChanged()
         if let leftover {
             doubt(parent: parent, name)
             throw leftover

@@ -3,6 +3,7 @@
 internal import Base
 internal import Logging
 internal import ObjectModel
+internal import Staging
 
 /// What tells an open file to a later process.
 public struct OpenFileFacts: Sendable, Equatable {
@@ -11,7 +12,7 @@ public struct OpenFileFacts: Sendable, Equatable {
     public var mayWrite: Bool
     /// The names from the mount's root on; empty when it has none any more.
     public var names: [String]
-    /// The ETag of the version that is read; nil where local data is.
+    /// The ETag of the version in the store; nil where there is none yet.
     public var etag: String?
 
     public init(number: UInt64, mayWrite: Bool, names: [String], etag: String?) {
@@ -36,10 +37,15 @@ extension FileSystem {
             // A chain that does not end at the root belongs to something removed.
             return next?.node.number == Tree.rootNumber ? names.reversed() : []
         }
-        let etag: String? = node.state.withLock {
-            if case .clean(let version) = $0.content { version.etag.value } else { nil }
+        let version: ObjectVersion? = node.state.withLock { state in
+            switch state.content {
+            case .none: nil
+            case .clean(let version): version
+            case .staged(let file): file.base
+            }
         }
-        return OpenFileFacts(number: node.number, mayWrite: handle.mayWrite, names: names, etag: etag)
+        return OpenFileFacts(
+            number: node.number, mayWrite: handle.mayWrite, names: names, etag: version?.etag.value)
     }
 
     /// Opens a file again. Its node has a reference, which the caller gives back by `forget`.

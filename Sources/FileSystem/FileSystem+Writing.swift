@@ -383,6 +383,7 @@ extension FileSystem {
             if let dentry = tree[node.number] { noteVersion(of: dentry) }
         }
         becomeCleanIfPublished(node)
+        tellOpenFilesChanged()
     }
 
     /// Puts the version that a node stands on now into its directory's listing. Not the one that an upload has just told

@@ -39,6 +39,7 @@ public final class FileSystem: Sendable {
     let resumedRenames = Lock<[Task<Void, Never>]>([])
     let prefetches = Lock(PrefetchStatistics())
     private let invalidation = Lock<(@Sendable ([KernelInvalidation]) -> Void)?>(nil)
+    private let openFilesChanged = Lock<(@Sendable () -> Void)?>(nil)
 
     public init(
         store: any ObjectStore, cache: BlockCache, area: StagingArea, queue: UploadQueue,
@@ -69,6 +70,15 @@ public final class FileSystem: Sendable {
     /// Sets who tells the kernel what to forget. Called outside all locks; must not block.
     public func onInvalidation(_ action: @escaping @Sendable ([KernelInvalidation]) -> Void) {
         invalidation.withLock { $0 = action }
+    }
+
+    /// Sets who is told when an open file may have got another name or version. Called outside of all locks.
+    public func onOpenFilesChanged(_ action: @escaping @Sendable () -> Void) {
+        openFilesChanged.withLock { $0 = action }
+    }
+
+    func tellOpenFilesChanged() {
+        openFilesChanged.withLock { $0 }?()
     }
 
     func invalidateKernel(_ node: Node) {

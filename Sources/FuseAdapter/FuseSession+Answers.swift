@@ -25,7 +25,7 @@ extension FuseSession {
 
     func retained(_ handle: FileHandle) -> UInt64 {
         let number = number(Unmanaged.passRetained(handle).toOpaque())
-        ledger?.note(HandleLedger.Entry(handle: number, facts: fileSystem.facts(of: handle)))
+        ledger?.note(HandleLedger.Entry(handle: number, facts: fileSystem.facts(of: handle)), of: handle)
         return number
     }
 

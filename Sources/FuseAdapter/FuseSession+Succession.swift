@@ -40,7 +40,7 @@ extension FuseSession {
                 continue
             }
             // The kernel goes on using the first numbers, and so would the next successor.
-            ledger.note(entry)
+            ledger.note(entry, of: handle)
             earlier.add(
                 entry, handle: number(Unmanaged.passRetained(handle).toOpaque()), node: handle.node.number)
         }

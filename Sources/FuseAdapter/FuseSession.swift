@@ -125,6 +125,9 @@ public final class FuseSession: @unchecked Sendable {
                 for change in changes { session.tell(change) }
             }
         }
+        if let ledger {
+            fileSystem.onOpenFilesChanged { [fileSystem] in ledger.refresh { fileSystem.facts(of: $0) } }
+        }
     }
 
     func destroy() {

@@ -29,8 +29,13 @@ public final class HandleLedger: @unchecked Sendable {
 
     // SAFETY: a mapping of `byteCount` bytes for the life of the object. Slots are written under `slots`' lock.
     private let memory: UnsafeMutableRawBufferPointer
+    private struct Noted {
+        let index: Int
+        var facts: OpenFileFacts
+        let handle: FileHandle?
+    }
     private struct Slots {
-        var byHandle: [UInt64: Int] = [:]
+        var byHandle: [UInt64: Noted] = [:]
         var free: [Int] = []
         var usedCount = 0
     }
@@ -78,23 +83,57 @@ public final class HandleLedger: @unchecked Sendable {
 
     // MARK: Open files
 
-    func note(_ entry: Entry) {
-        let etag = Array((entry.facts.etag ?? "").utf8)
-        let path = Array(entry.facts.names.joined(separator: "/").utf8)
-        guard !path.isEmpty, Self.textOffset + etag.count + path.count <= Self.slotBytes else { return }
+    /// - Parameter handle: what `refresh` asks about.
+    func note(_ entry: Entry, of handle: FileHandle? = nil) {
+        guard let text = Self.text(entry.facts) else { return }
         slots.withLock { slots in
             guard let index = slots.free.popLast() ?? next(&slots) else { return }
-            let start = Self.headerBytes + index * Self.slotBytes
-            memory.storeBytes(of: entry.facts.number, toByteOffset: start + 8, as: UInt64.self)
-            memory.storeBytes(of: entry.facts.mayWrite ? 1 : 0, toByteOffset: start + 16, as: UInt32.self)
-            memory.storeBytes(of: UInt16(etag.count), toByteOffset: start + 20, as: UInt16.self)
-            memory.storeBytes(of: UInt16(path.count), toByteOffset: start + 22, as: UInt16.self)
-            UnsafeMutableRawBufferPointer(rebasing: memory[(start + Self.textOffset)...]).copyBytes(from: etag + path)
-            // The compiler must not move this before the rest; the memory is read by another process after our death.
-            atomicMemoryFence(ordering: .releasing)
-            memory.storeBytes(of: entry.handle, toByteOffset: start, as: UInt64.self)
-            slots.byHandle[entry.handle] = index
+            write(entry, text, at: index)
+            slots.byHandle[entry.handle] = Noted(index: index, facts: entry.facts, handle: handle)
         }
+    }
+
+    /// Notes what has changed of open files: names and versions.
+    func refresh(_ facts: (FileHandle) -> OpenFileFacts) {
+        // Asked without the lock, and noted if the handle is still open then.
+        let open = slots.withLock { $0.byHandle.compactMap { number, noted in noted.handle.map { (number, $0) } } }
+        for (number, handle) in open {
+            let now = facts(handle)
+            slots.withLock { slots in
+                guard var noted = slots.byHandle[number] else { return }
+                // The kernel goes on using the number that it was told.
+                var changed = now
+                changed.number = noted.facts.number
+                guard changed != noted.facts, let text = Self.text(changed) else { return }
+                noted.facts = changed
+                slots.byHandle[number] = noted
+                write(Entry(handle: number, facts: changed), text, at: noted.index)
+            }
+        }
+    }
+
+    /// ETag and path; nil when they do not fit, or there is no path. A removed file keeps its last note: it is ESTALE then.
+    private static func text(_ facts: OpenFileFacts) -> (etag: [UInt8], path: [UInt8])? {
+        let etag = Array((facts.etag ?? "").utf8)
+        let path = Array(facts.names.joined(separator: "/").utf8)
+        guard !path.isEmpty, textOffset + etag.count + path.count <= slotBytes else { return nil }
+        return (etag, path)
+    }
+
+    private func write(_ entry: Entry, _ text: (etag: [UInt8], path: [UInt8]), at index: Int) {
+        let start = Self.headerBytes + index * Self.slotBytes
+        // Not there while it changes. The compiler must not move these stores: another process reads the memory after our
+        // death.
+        memory.storeBytes(of: 0, toByteOffset: start, as: UInt64.self)
+        atomicMemoryFence(ordering: .releasing)
+        memory.storeBytes(of: entry.facts.number, toByteOffset: start + 8, as: UInt64.self)
+        memory.storeBytes(of: entry.facts.mayWrite ? 1 : 0, toByteOffset: start + 16, as: UInt32.self)
+        memory.storeBytes(of: UInt16(text.etag.count), toByteOffset: start + 20, as: UInt16.self)
+        memory.storeBytes(of: UInt16(text.path.count), toByteOffset: start + 22, as: UInt16.self)
+        UnsafeMutableRawBufferPointer(rebasing: memory[(start + Self.textOffset)...])
+            .copyBytes(from: text.etag + text.path)
+        atomicMemoryFence(ordering: .releasing)
+        memory.storeBytes(of: entry.handle, toByteOffset: start, as: UInt64.self)
     }
 
     private func next(_ slots: inout Slots) -> Int? {
@@ -105,7 +144,7 @@ public final class HandleLedger: @unchecked Sendable {
 
     func forget(_ handle: UInt64) {
         slots.withLock { slots in
-            guard let index = slots.byHandle.removeValue(forKey: handle) else { return }
+            guard let index = slots.byHandle.removeValue(forKey: handle)?.index else { return }
             memory.storeBytes(of: 0, toByteOffset: Self.headerBytes + index * Self.slotBytes, as: UInt64.self)
             slots.free.append(index)
         }

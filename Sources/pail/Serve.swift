@@ -136,7 +136,7 @@ final class MountService: Sendable {
             configuration: configuration(plan, firstNodeNumber: place?.firstNodeNumber), time: time,
             log: Logger(label: "files"))
         // Offline, what waits for its upload stays where it is, for a mount that can send it.
-        let leftovers = plan.isOffline ? [] : fileSystem.recover()
+        let leftovers = plan.isOffline ? [] : fileSystem.recover(sends: place?.isSuccessor != true)
         for leftover in leftovers {
             ready.notice(
                 "\(leftover.fileCount) files of another bucket (\(leftover.bucketIdentity)) wait in \(leftover.directory); mount that bucket to upload them"
@@ -149,6 +149,7 @@ final class MountService: Sendable {
         do throws(FuseError) {
             if let place, place.isSuccessor {
                 try await session.succeed(on: Supervisor.deviceDescriptor)
+                fileSystem.sendRecovered()
             } else {
                 if let place { session.onBegun { place.keep($0) } }
                 try session.mount()

@@ -1,10 +1,10 @@
 // What one process leaves to the next that serves the same mount.
 
 import Base
-import FileSystem
 import Glibc
 import Testing
 
+@testable import FileSystem
 @testable import FuseAdapter
 
 @Suite(.timeLimit(.minutes(1)))
@@ -37,6 +37,20 @@ struct SuccessionTests {
         #expect(second.takeEntries() == expected)
         #expect(second.takeEntries().isEmpty, "each is taken once")
         #expect(second.initRequest == [1, 2, 3] && second.initAnswer == [4])
+    }
+
+    @Test func whatChangesIsNotedAnew() throws {
+        let (first, second) = try ledgers()
+        let attributes = FileAttributes(permissions: 0o644, uid: 0, gid: 0, time: Timestamp(seconds: 0))
+        let state = Node.State(content: .none, attributes: attributes, validatedAt: 0)
+        let handle = FileHandle(node: Node(number: 5, kind: .file, inode: 5, state: state), mayWrite: false)
+        first.note(entry(16), of: handle)
+        first.note(entry(32), of: handle)
+        first.forget(32)
+        first.refresh { _ in OpenFileFacts(number: 99, mayWrite: false, names: ["c"], etag: "e2") }
+        var expected = entry(16, ["c"], etag: "e2")
+        expected.facts.number = 17
+        #expect(second.takeEntries() == [expected], "by the number that the kernel knows")
     }
 
     @Test func whatDoesNotFitIsNotNoted() throws {

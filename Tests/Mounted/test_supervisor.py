@@ -107,19 +107,19 @@ def test_open_files_go_on(mount, bucket):
 
 def test_a_request_under_way_comes_again(mount, bucket):
     """A read that the dead process had begun is answered by the next one."""
-    content = pattern(500_000, "slow")
+    content = pattern(3_000_000, "slow")
     bucket.put("slow", content)
     with mount.through_relay(*OPTIONS, compare=False) as relay:
         descriptor = os.open(mount.path / "slow", os.O_RDONLY)
         got = []
-        relay.set("stall")
-        reader = threading.Thread(target=lambda: got.append(os.pread(descriptor, 100_000, 300_000)))
+        relay.set("stop")
+        reader = threading.Thread(target=lambda: got.append(os.pread(descriptor, 100_000, 2_500_000)))
         reader.start()
         wait_for(lambda: any(each["operation"] == "read" for each in mount.status()["waiting"]), 10, "the read waits")
         os.kill(mount.status()["pid"], signal.SIGKILL)
         relay.set("none")
         reader.join(30)
-        assert got == [content[300_000:400_000]]
+        assert got == [content[2_500_000:2_600_000]]
         os.close(descriptor)
         mount.stop()
 
