@@ -45,6 +45,7 @@ struct MountOptionsTests {
         (.logLevel, "DEBUG", { $0.logLevel == .debug }),
         (.logFile, "x.log", { $0.logFilePath == "x.log" }),
         (.foreground, nil, { $0.isForeground }),
+        (.supervised, nil, { $0.isSupervised }),
         (.nonempty, nil, { $0.isNonemptyAllowed }),
         (.offline, nil, { $0.isOffline }),
         (.metrics, "9464", { $0.metrics?.description == "127.0.0.1:9464" }),

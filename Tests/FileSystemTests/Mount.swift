@@ -73,9 +73,18 @@ final class Mount: @unchecked Sendable {
         if ownsDirectory { try? FileManager.default.removeItem(atPath: directory) }
     }
 
+    /// Paths that were given out. The last mounts of a process may still be in the hands of their tasks when it ends.
+    private static let paths: Lock<[String]> = {
+        atexit { for path in Mount.paths.withLock({ $0 }) { try? FileManager.default.removeItem(atPath: path) } }
+        return Lock([])
+    }()
+
     static func newPath() -> String {
-        FileManager.default.temporaryDirectory.path
+        let path =
+            FileManager.default.temporaryDirectory.path
             + "/pail-files-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+        paths.withLock { $0.append(path) }
+        return path
     }
 
     private static func start(
