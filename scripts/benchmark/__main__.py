@@ -17,6 +17,7 @@ from .report import COLUMNS, Row, Run, format_rows
 from .store import BUCKET, Relay, Store, stop_server, warn
 from .tools import TOOLS, FuseControl, Tool
 from .workloads import Workload, all_workloads
+from .writing import WRITING_PARTS, writing_workloads
 
 DESCRIPTION = """\
 Measures pail beside Debian's s3fs and rclone mount: the same work in turn, on one S3 server, directly (through a relay
@@ -31,11 +32,16 @@ S3 req    what the relay saw in the timed part.
 FAIL, > N (seconds, timed out) and n/a rows say why.
 """
 
-FULL = {"big": 1 << 30, "first": 20, "random": 200, "small": 1000, "huge": 4 << 30, "medium": 500, "list": 10_000, "tree": 2000, "directory": 200, "tar": 8}
-QUICK = {"big": 128 << 20, "first": 10, "random": 50, "small": 100, "huge": 512 << 20, "medium": 50, "list": 1000, "tree": 200, "directory": 40, "tar": 2}
+FULL = {"big": 1 << 30, "first": 20, "random": 200, "small": 1000, "huge": 4 << 30, "medium": 500, "list": 10_000, "tree": 2000, "directory": 200, "tar": 8, "change": 512 << 20, "written": 500}
+QUICK = {"big": 128 << 20, "first": 10, "random": 50, "small": 100, "huge": 512 << 20, "medium": 50, "list": 1000, "tree": 200, "directory": 40, "tar": 2, "change": 64 << 20, "written": 50}
 
 
-SETS = {"all": all_workloads, "reading": reading_workloads}
+# The workloads of a set, and the sizes whose objects it needs.
+SETS = {
+    "all": (all_workloads, set(FULL) - {"huge", "medium", "change", "written"}),
+    "reading": (reading_workloads, READING_PARTS),
+    "writing": (writing_workloads, WRITING_PARTS),
+}
 
 
 class Bench:
@@ -61,7 +67,7 @@ class Bench:
         print(f"starting {arguments.server} ...", file=sys.stderr)
         self.store = Store(self.directory, arguments.server, sizes)
         print("writing the objects ...", file=sys.stderr)
-        self.store.prepare(READING_PARTS if arguments.set == "reading" else set(sizes) - {"huge", "medium"})
+        self.store.prepare(SETS[arguments.set][1])
         modes = {"direct": (0, 0), "relay": (arguments.latency, arguments.rate)}
         for mode in arguments.modes.split(","):
             if mode not in modes:
@@ -217,7 +223,7 @@ class Bench:
             if name not in TOOLS:
                 raise Failed(f"--tools: no '{name}'; there are {', '.join(TOOLS)}")
             tools.append(TOOLS[name])
-        workloads = SETS[arguments.set](self.store)
+        workloads = SETS[arguments.set][0](self.store)
         if arguments.only:
             wanted = arguments.only.split(",")
             unknown = set(wanted) - {workload.name for workload in workloads}
@@ -260,7 +266,7 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, default=3, help="runs of each workload, of which the median counts (3)")
     parser.add_argument("--quick", action="store_true", help="an eighth of the data, one run: minutes, not hours")
-    parser.add_argument("--set", default="all", choices=SETS, help="reading: what reading is judged by (all)")
+    parser.add_argument("--set", default="all", choices=SETS, help="reading, writing: what these are judged by (all)")
     parser.add_argument("--only", metavar="NAME,...", help="these workloads, by the name that stands in brackets")
     parser.add_argument("--tools", default="pail,s3fs,rclone", metavar="NAME,...", help="of pail, s3fs, rclone")
     parser.add_argument("--modes", default="direct,relay", metavar="NAME,...", help="of direct, relay")

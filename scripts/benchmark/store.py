@@ -112,6 +112,8 @@ class Store:
         self.client.create_bucket(Bucket=BUCKET)
         if "big" in parts:
             self.put_generated("big", BIG_SEED, sizes["big"])
+        if "change" in parts:
+            self.put_generated("change", BIG_SEED, sizes["change"])
         if "huge" in parts:
             self.make_huge()
         if "first" in parts:
@@ -178,8 +180,8 @@ class Store:
         """A directory that every tool sees."""
         self.client.put_object(Bucket=BUCKET, Key=f"{prefix}/", Body=b"", ContentType="application/x-directory")
 
-    def copy_big(self, key: str) -> None:
-        self.client.copy({"Bucket": BUCKET, "Key": "big"}, BUCKET, key)
+    def copy_object(self, name: str, key: str) -> None:
+        self.client.copy({"Bucket": BUCKET, "Key": name}, BUCKET, key)
 
     def keys_under(self, prefix: str) -> dict[str, int]:
         found = {}

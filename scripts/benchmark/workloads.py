@@ -229,22 +229,25 @@ class WriteBig(Writing):
 
 class SmallWrite(Writing):
     name = "small-write"
+    count_name = "small"  # the size that says how many
 
     def __init__(self, store):
         super().__init__(store)
-        self.title = f"write {self.sizes['small']} files of 4 KiB"
+        self.count = self.sizes[self.count_name]
+        self.title = f"write {self.count} files of 4 KiB"
 
     def run(self, mount, prefix, seconds):
-        run([FILELOAD, "write-many", "40000", str(mount / prefix), str(self.sizes["small"]), "4096"], seconds)
+        run([FILELOAD, "write-many", "40000", str(mount / prefix), str(self.count), "4096"], seconds)
 
     def verify(self, prefix):
-        verify_sizes(self.store, prefix, {f"{prefix}/f{index:04}": 4096 for index in range(self.sizes["small"])})
-        self.store.verify(f"{prefix}/f0017", seed=40_017)
+        verify_sizes(self.store, prefix, {f"{prefix}/f{index:04}": 4096 for index in range(self.count)})
+        middle = self.count // 2
+        self.store.verify(f"{prefix}/f{middle:04}", seed=40_000 + middle)
 
     def limit(self, relay, prefix):
         curl = Curl(self.store, relay)
         file = self.store.directory / "small" / "f0000"
-        for index in range(self.sizes["small"]):
+        for index in range(self.count):
             curl.add(curl.url("put_object", Key=f"{prefix}/l{index:04}"), upload_file=str(file))
         return curl
 
@@ -283,11 +286,17 @@ class Untar(Writing):
 class ChangeBig(Writing):
     """A change of 4 KiB to an object that is there already."""
 
+    object_name = "big"  # the object, and the size that says how large it is
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.object_bytes = self.sizes[self.object_name]
+
     def prepare(self, prefix):
-        self.store.copy_big(f"{prefix}/big")
+        self.store.copy_object(self.object_name, f"{prefix}/big")
 
     def verify(self, prefix):
-        key, pages = f"{prefix}/big", self.sizes["big"] // 4096
+        key, pages = f"{prefix}/big", self.object_bytes // 4096
         size = self.store.client.head_object(Bucket=BUCKET, Key=key)["ContentLength"]
         if size != self.expected_bytes():
             raise Failed(f"{size} bytes in S3, not {self.expected_bytes()}")
@@ -298,7 +307,7 @@ class ChangeBig(Writing):
         self.verify_change(key, pages)
 
     def expected_bytes(self) -> int:
-        return self.sizes["big"]
+        return self.object_bytes
 
 
 class Overwrite(ChangeBig):
@@ -306,10 +315,10 @@ class Overwrite(ChangeBig):
 
     def __init__(self, store):
         super().__init__(store)
-        self.title = f"overwrite 4 KiB inside {self.sizes['big'] // MB} MiB + fsync"
+        self.title = f"overwrite 4 KiB inside {self.object_bytes // MB} MiB + fsync"
 
     def run(self, mount, prefix, seconds):
-        middle = self.sizes["big"] // 2
+        middle = self.object_bytes // 2
         run([FILELOAD, "patch", "5", str(mount / prefix / "big"), str(middle), "4096"], seconds)
 
     def verify_change(self, key, pages):
@@ -322,10 +331,10 @@ class Append(ChangeBig):
 
     def __init__(self, store):
         super().__init__(store)
-        self.title = f"append 4 KiB to {self.sizes['big'] // MB} MiB + fsync"
+        self.title = f"append 4 KiB to {self.object_bytes // MB} MiB + fsync"
 
     def expected_bytes(self):
-        return self.sizes["big"] + 4096
+        return self.object_bytes + 4096
 
     def run(self, mount, prefix, seconds):
         run([FILELOAD, "append", str(BIG_SEED), str(mount / prefix / "big"), "4096"], seconds)
