@@ -14,6 +14,8 @@ from harness.processes import Forked, wait_for
 pytestmark = [pytest.mark.needs("pail"), pytest.mark.first_server, pytest.mark.first_user, pytest.mark.deadline(180)]
 
 MEBI = 1 << 20
+#: How long the server is away; half a minute in the long mode.
+OUTAGE_SECONDS = 30 if os.environ.get("PAIL_TEST_LONG") else 2
 
 
 @pytest.mark.mount_options("--part-size", "5M", "--staging-size", "24M")
@@ -135,18 +137,47 @@ def test_the_exerciser(mount, mnt, bucket, seed):
 
 
 @pytest.mark.unmounted
-def test_uploads_go_on_when_the_server_is_back(mount, mnt):
-    with mount.through_relay() as relay:
+@pytest.mark.deadline(180 + 2 * OUTAGE_SECONDS)
+@pytest.mark.mount_options("--part-size", "5M")
+@pytest.mark.parametrize("fault", ["stop", "busy", "deny uploads"])
+def test_uploads_go_on_when_the_server_is_back(mount, mnt, bucket, fault):
+    """A server that dies, throttles or denies while files large and small are written: they arrive once it is well."""
+    large = pattern(40 * MEBI, "large")
+    bucket.put("object", pattern(6_000_000))
+    with mount.through_relay(*mount.options) as relay:
         (mnt / "first").write_text("uploaded")
         mount.flush()
         # What is there is known for a while, so new files need no answer.
-        os.listdir(mnt)
-        relay.set("stop")
+        assert set(os.listdir(mnt)) == {"first", "object"}
+        descriptors = [os.open(mnt / name, flags) for name, flags in
+                       (("large", os.O_CREAT | os.O_WRONLY), ("object", os.O_WRONLY))]
+        for offset in range(0, len(large), MEBI):
+            if offset == 35 * MEBI:
+                # Parts of it are on their way by now.
+                relay.set(fault)
+            os.pwrite(descriptors[0], large[offset:offset + MEBI], offset)
+        os.pwrite(descriptors[1], b"changed", 3_000_000)
         for index in range(5):
-            (mnt / f"file{index}").write_bytes(pattern(100_000, index))
-        time.sleep(3)
+            _close_in_trouble(os.open(mnt / f"file{index}", os.O_CREAT | os.O_WRONLY), pattern(100_000, index))
+        for descriptor in descriptors:
+            _close_in_trouble(descriptor)
+        time.sleep(OUTAGE_SECONDS)
+        assert mount.status()["dirty_files"] == 7, "what could not be sent is listed"
         relay.set("none")
-        wait_for(lambda: mount.status()["dirty_files"] == 0, 90, "everything is uploaded once the server is back")
+        wait_for(lambda: mount.status()["dirty_files"] == 0, 90 + OUTAGE_SECONDS, "all is uploaded once the server is back")
+        assert bucket.sha256("large") == sha256_of(large)
+        assert bucket.get("object")[2_999_999:3_000_008] == (
+            pattern(6_000_000)[2_999_999:3_000_000] + b"changed" + pattern(6_000_000)[3_000_007:3_000_008])
+        assert not bucket.open_uploads()
+
+
+def _close_in_trouble(descriptor, data=b""):
+    """While uploads fail, close() may say so: what was written is kept all the same."""
+    try:
+        os.write(descriptor, data)
+        os.close(descriptor)
+    except OSError as error:
+        assert error.errno in (errno.EIO, errno.EACCES, errno.EAGAIN, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EBUSY), error
 
 
 @pytest.mark.mount_options("--part-size", "5M")

@@ -1,10 +1,13 @@
-"""Random calls on one file against a shadow in memory, in the manner of fsx: reads, writes, mappings, truncates, reopening."""
+"""Random calls on one file against a shadow in memory, in the manner of fsx: reads, writes, mappings, truncates, holes, reopening."""
 
+import ctypes
 import mmap
 import os
 import random
 
 LENGTH_MAX = 24 << 20
+#: FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE of linux/falloc.h
+PUNCH = 0x01 | 0x02
 
 
 def exercise(path, seed, count, after=lambda: None):
@@ -15,8 +18,8 @@ def exercise(path, seed, count, after=lambda: None):
     try:
         for step in range(count):
             label = f"seed {seed}, step {step}"
-            kind = dice.choices(["read", "write", "mapread", "mapwrite", "truncate", "fsync", "reopen"],
-                                [24, 34, 10, 10, 6, 4, 4])[0]
+            kind = dice.choices(["read", "write", "mapread", "mapwrite", "truncate", "punch", "fsync", "reopen"],
+                                [24, 34, 10, 10, 6, 6, 4, 4])[0]
             offset = dice.randrange(len(shadow) + 1 if dice.random() < 0.9 else LENGTH_MAX // 2)
             size = dice.choice([1, 100, 4096, 65_536, 300_000, 2_000_000]) if dice.random() < 0.9 else 5_500_000
             if kind == "read":
@@ -40,6 +43,11 @@ def exercise(path, seed, count, after=lambda: None):
                 del shadow[length:]
                 _put(shadow, length, b"")
                 os.ftruncate(descriptor, length)
+            elif kind == "punch":
+                end = min(offset + size, len(shadow))
+                if offset < end:
+                    shadow[offset:end] = bytes(end - offset)
+                _punch(descriptor, offset, size)
             elif kind == "fsync":
                 os.fsync(descriptor)
             elif kind == "reopen":
@@ -51,6 +59,12 @@ def exercise(path, seed, count, after=lambda: None):
     finally:
         os.close(descriptor)
     return bytes(shadow)
+
+
+def _punch(descriptor, offset, size):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.fallocate(descriptor, PUNCH, ctypes.c_int64(offset), ctypes.c_int64(size)) != 0:
+        raise OSError(ctypes.get_errno(), "fallocate")
 
 
 def _put(shadow, offset, data):
