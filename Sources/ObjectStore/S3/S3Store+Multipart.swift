@@ -1,5 +1,6 @@
 // Multipart uploads.
 
+internal import Base
 public import ObjectModel
 internal import S3Protocol
 
@@ -18,7 +19,10 @@ extension S3Store {
     public func uploadPart(
         _ upload: UploadID, key: ObjectKey, number: Int, body: any BodySource
     ) async throws(StoreError) -> ETag {
-        let body = try await self.upload(body, operation: .uploadPart, key: key)
+        let integrity =
+            body.byteCount < Self.askingBytesMin
+            ? configuration.integrity : await partIntegrity(upload, key: key, number: number)
+        let body = try await self.upload(body, operation: .uploadPart, key: key, integrity: integrity)
         do throws(S3CallFailure) {
             let part = builder.uploadPart(upload.value, key: key, number: number, checksum: body.checksum)
             let answer = try await perform(S3Call(part, body: body))
@@ -26,6 +30,40 @@ extension S3Store {
         } catch {
             throw error.error
         }
+    }
+
+    /// Below it one MD5 more is nothing.
+    private static let askingBytesMin = 1 << 20
+
+    /// The checksum that goes with a part, beside the signature; nil where that has the part's SHA-256 and the server is known
+    /// to compare it: an MD5 besides would cost more than everything else that is done with a part.
+    private func partIntegrity(
+        _ upload: UploadID, key: ObjectKey, number: Int
+    ) async -> S3StoreConfiguration.Integrity? {
+        guard isPayloadSigned, configuration.integrity == .contentMD5 else { return configuration.integrity }
+        let mustAsk = state.withLock { state in
+            defer { if state.payloadComparison == .unknown { state.payloadComparison = .asked } }
+            return state.payloadComparison == .unknown
+        }
+        // Parts that are sent meanwhile by others have their MD5.
+        if mustAsk { await askForPayloadComparison(upload, key: key, number: number) }
+        return state.withLock { $0.payloadComparison == .done } ? nil : configuration.integrity
+    }
+
+    /// Sends a part whose body is not what was signed, before the real one of that number, which replaces it where the server
+    /// took it. No other request shows what servers do, and not all of them compare.
+    private func askForPayloadComparison(_ upload: UploadID, key: ObjectKey, number: Int) async {
+        var call = S3Call(builder.uploadPart(upload.value, key: key, number: number), body: .forged())
+        call.retry = .never
+        let answer: PayloadComparison
+        do throws(S3CallFailure) {
+            _ = try await perform(call)
+            answer = .notDone
+        } catch {
+            let isRefusal = (400..<500).contains(error.error.httpStatus ?? 0)
+            answer = error.error.code == "XAmzContentSHA256Mismatch" ? .done : isRefusal ? .notDone : .unknown
+        }
+        state.withLock { $0.payloadComparison = answer }
     }
 
     public func completeUpload(

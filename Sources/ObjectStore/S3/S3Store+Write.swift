@@ -6,7 +6,8 @@ internal import S3Protocol
 
 extension S3Store {
     public func put(_ request: PutRequest) async throws(StoreError) -> ETag {
-        let body = try await upload(request.body, operation: .putObject, key: request.key)
+        let body = try await upload(
+            request.body, operation: .putObject, key: request.key, integrity: configuration.integrity)
         let builder = builder
         return try await write(
             ConditionalWrite(
@@ -46,11 +47,10 @@ extension S3Store {
 
     /// Reads a source through for its digests.
     func upload(
-        _ source: (any BodySource)?, operation: S3Operation, key: ObjectKey
+        _ source: (any BodySource)?, operation: S3Operation, key: ObjectKey, integrity: S3StoreConfiguration.Integrity?
     ) async throws(StoreError) -> UploadBody {
         do throws(UploadBodyError) {
-            return try await UploadBody(
-                source, isPayloadSigned: isPayloadSigned, integrity: configuration.integrity)
+            return try await UploadBody(source, isPayloadSigned: isPayloadSigned, integrity: integrity)
         } catch {
             let kind: StoreError.Kind = error == .cancelled ? .cancelled : .sourceFailed
             throw StoreError(kind, operation: operation.rawValue, key: key, message: "the body could not be read")
@@ -68,8 +68,9 @@ extension S3Store {
             return S3CallFailure(error: error, mayHaveHappened: false)
         }
         guard let etag = answer.headers["ETag"].flatMap({ ETag($0) }) else { throw malformed("the answer has no ETag") }
-        let (name, value) = body.checksum.field
-        if let returned = answer.headers[name], name != "Content-MD5", returned != value {
+        if let (name, value) = body.checksum?.field, let returned = answer.headers[name], name != "Content-MD5",
+            returned != value
+        {
             throw malformed("the server has another checksum than the body sent")
         }
         guard let md5 = body.md5Hex, Hex.decode(etag.value)?.count == 16 else { return etag }

@@ -23,7 +23,17 @@ public final class S3Store: ObjectStore {
         var decodesPartSourceTwice: Bool?
         /// Whether an ETag was seen to be the MD5 of a body: then every plain one must be.
         var hasMD5ETags = false
+        var payloadComparison = PayloadComparison.unknown
         var counters = S3RequestCounters()
+    }
+
+    /// Whether the server compares a body with the SHA-256 that was signed with it.
+    enum PayloadComparison {
+        case unknown
+        /// A request of ours is finding out; → any other.
+        case asked
+        case done
+        case notDone
     }
 
     public let configuration: S3StoreConfiguration

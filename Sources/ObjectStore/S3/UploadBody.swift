@@ -7,7 +7,8 @@ internal import S3Protocol
 /// A source that was read once, so that its checksum and signature can be in the header, and is read again while it is
 /// sent.
 final class UploadBody: HTTPBodySource {
-    let checksum: BodyChecksum
+    /// Nil where the signed SHA-256 is all that goes with it.
+    let checksum: BodyChecksum?
     let payload: PayloadHash
     /// Of the body; what the ETag of a plain object is. Nil where it was not computed.
     let md5Hex: String?
@@ -20,10 +21,12 @@ final class UploadBody: HTTPBodySource {
     }
 
     /// Reads the source through. Gives other tasks their turn between pieces.
-    /// - Parameter isPayloadSigned: whether the body's SHA-256 goes into the signature.
+    /// - Parameters:
+    ///   - isPayloadSigned: whether the body's SHA-256 goes into the signature.
+    ///   - integrity: the checksum beside it; nil for none.
     /// - Throws: `.sourceFailed` or `.cancelled`.
     init(
-        _ source: (any BodySource)?, isPayloadSigned: Bool, integrity: S3StoreConfiguration.Integrity
+        _ source: (any BodySource)?, isPayloadSigned: Bool, integrity: S3StoreConfiguration.Integrity?
     ) async throws(UploadBodyError) {
         self.source = source
         let sums = Sums(isPayloadSigned: isPayloadSigned, integrity: integrity)
@@ -45,6 +48,24 @@ final class UploadBody: HTTPBodySource {
         (checksum, payload, md5Hex) = sums.finish()
     }
 
+    /// One byte, signed as another: a server that compares the two refuses it.
+    static func forged() -> UploadBody { UploadBody(OneByte(), payload: .of([UInt8(ascii: "y")])) }
+
+    private init(_ source: any BodySource, payload: PayloadHash) {
+        self.source = source
+        self.payload = payload
+        (checksum, md5Hex) = (nil, nil)
+    }
+
+    private final class OneByte: BodySource {
+        var byteCount: Int { 1 }
+
+        func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) -> Bool {
+            buffer[0] = UInt8(ascii: "x")
+            return true
+        }
+    }
+
     /// `md5Hex`, by reading the source once more where it was not needed before; nil when that fails.
     func computeMD5Hex() async -> String? {
         if let md5Hex { return md5Hex }
@@ -57,7 +78,7 @@ final class UploadBody: HTTPBodySource {
         private var sha256: Digest?
         private var crc64: CRC64NVME?
 
-        init(isPayloadSigned: Bool, integrity: S3StoreConfiguration.Integrity) {
+        init(isPayloadSigned: Bool, integrity: S3StoreConfiguration.Integrity?) {
             md5 = integrity == .contentMD5 ? Digest(.md5) : nil
             crc64 = integrity == .crc64NVME ? CRC64NVME() : nil
             sha256 = isPayloadSigned ? Digest(.sha256) : nil
@@ -69,11 +90,11 @@ final class UploadBody: HTTPBodySource {
             sha256?.update(bytes)
         }
 
-        func finish() -> (BodyChecksum, PayloadHash, String?) {
+        func finish() -> (BodyChecksum?, PayloadHash, String?) {
             var payload = PayloadHash.unsigned
             if let sha256 = sha256.take() { payload = .sha256(Hex.encode(sha256.finish())) }
             if let crc64 { return (.crc64NVME(crc64.value), payload, nil) }
-            let digest = md5.take()!.finish()
+            guard let digest = md5.take()?.finish() else { return (nil, payload, nil) }
             return (.md5(digest), payload, Hex.encode(digest))
         }
     }

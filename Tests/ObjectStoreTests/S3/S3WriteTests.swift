@@ -483,6 +483,40 @@ struct S3WriteTests {
         #expect(kind == .malformedResponse)
     }
 
+    /// A server that was seen to compare a body with its signed SHA-256 gets no MD5 beside that of a large part.
+    @Test(arguments: [
+        (Reply.error(400, "XAmzContentSHA256Mismatch"), false), (.answer(200, ["ETag": "\"x\""]), true),
+        (.error(400, "InvalidArgument"), true),
+    ])
+    func largePartsCarryWhatTheServerCompares(answer: Reply, hasMD5: Bool) async throws {
+        let large = [UInt8](repeating: 7, count: 1 << 20)
+        let part = made(Hex.encode(Digest.of(large, .md5)))
+        let server = ScriptedServer(answer, part, part)
+        let store = try server.store()
+        for number in 1...2 {
+            _ = try await store.uploadPart(upload, key: key, number: number, body: ByteArraySource(large))
+        }
+        let (question, parts) = (server.seen[0], server.seen[1...])
+        #expect(question.body.count == 1 && question.line == server.seen[1].line)
+        #expect(question["x-amz-content-sha256"] != Hex.encode(Digest.of(question.body, .sha256)))
+        #expect(parts.allSatisfy { $0.body == large && ($0["Content-MD5"] != nil) == hasMD5 })
+        #expect(parts.allSatisfy { $0["x-amz-content-sha256"] == Hex.encode(Digest.of(large, .sha256)) })
+    }
+
+    /// An answer that says nothing leaves the question open.
+    @Test func theQuestionIsAskedUntilItIsAnswered() async throws {
+        let large = [UInt8](repeating: 7, count: 1 << 20)
+        let part = made(Hex.encode(Digest.of(large, .md5)))
+        let server = ScriptedServer(
+            .error(503, "SlowDown"), part, .error(400, "XAmzContentSHA256Mismatch"), part, part)
+        let store = try server.store()
+        for number in 1...3 {
+            _ = try await store.uploadPart(upload, key: key, number: number, body: ByteArraySource(large))
+        }
+        #expect(server.seen.map { $0["Content-MD5"] != nil } == [false, true, false, false, false])
+        #expect(server.remainingCount == 0)
+    }
+
     @Test func listsAllPages() async throws {
         func page(_ number: Int, next: Int?) -> Reply {
             let marker = next.map {
