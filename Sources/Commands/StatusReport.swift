@@ -37,6 +37,9 @@ public enum StatusReport {
                 "  left behind by \(leftover.mountpoint): \(files), \(ByteCount.describe(leftover.bytes)); "
                     + "mount \(leftover.source) to upload them")
         }
+        for path in status.damaged ?? [] {
+            lines.append("  damaged    \(path): staged data of an earlier mount, left where it is")
+        }
         if !status.lastErrors.isEmpty {
             lines.append("  last errors, newest first:")
             lines += status.lastErrors.map { "    \($0)" }
@@ -80,12 +83,13 @@ public enum StatusReport {
 
     private static func uploads(_ status: MountStatus) -> [String] {
         guard !status.uploads.isEmpty else { return [] }
-        var table = TextTable([.right, .right])
+        var table = TextTable([.right, .right, .right])
         for upload in status.uploads.prefix(uploadCountMax) {
             let fraction = upload.bytesTotal > 0 ? Double(upload.bytesDone) / Double(upload.bytesTotal) : 0
             table.add([
                 "\(Int(min(1, max(0, fraction)) * 100)) %", ByteCount.describe(upload.bytesTotal),
-                Message.oneLine(upload.path), upload.tries > 1 ? "try \(upload.tries)" : "", upload.lastError ?? "",
+                upload.bytesPerSecond.map { "\(ByteCount.describe($0))/s" } ?? "", Message.oneLine(upload.path),
+                upload.tries > 1 ? "try \(upload.tries)" : "", upload.lastError ?? "",
             ])
         }
         let omitted = max(0, status.uploads.count - uploadCountMax) + status.uploadsOmitted

@@ -71,8 +71,9 @@ public enum WatchReport {
             let fraction = upload.bytesTotal > 0 ? Double(upload.bytesDone) / Double(upload.bytesTotal) : 0
             let filled = Int(min(1, max(0, fraction)) * Double(barColumns))
             let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: barColumns - filled)
-            let note = upload.lastError.map { " \($0)" } ?? ""
-            return "    [\(bar)] \(ByteCount.describe(upload.bytesTotal))  \(upload.path)\(note)"
+            let rate = upload.bytesPerSecond.map { ", \(ByteCount.describe($0))/s" } ?? ""
+            let note = (upload.tries > 1 ? "  try \(upload.tries)" : "") + (upload.lastError.map { " \($0)" } ?? "")
+            return "    [\(bar)] \(ByteCount.describe(upload.bytesTotal))\(rate)  \(upload.path)\(note)"
         }
         let omitted = status.uploads.count - shown.count + status.uploadsOmitted
         if omitted > 0 { lines.append("    and \(Message.count(omitted, "file")) more") }

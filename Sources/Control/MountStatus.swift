@@ -36,6 +36,8 @@ public struct MountStatus: Sendable, Codable, Equatable {
     public var failedUploads: Int
     /// What other mounts, gone by now, left in the state directory.
     public var leftovers: [Leftover]
+    /// Paths of staged data that is damaged and was left where it is; nil from daemons that do not tell.
+    public var damaged: [String]?
 
     public var cache: Cache
     /// Nil from daemons that do not tell.
@@ -127,6 +129,8 @@ public struct MountStatus: Sendable, Codable, Equatable {
         public var lastError: String?
         /// Since when its data waits.
         public var since: String
+        /// On average since it began to be sent; nil while nothing has been acknowledged.
+        public var bytesPerSecond: Int?
 
         public init(
             path: String, bytesDone: Int, bytesTotal: Int, tries: Int = 0, lastError: String? = nil, since: String
@@ -144,6 +148,7 @@ public struct MountStatus: Sendable, Codable, Equatable {
             case bytesDone = "bytes_done"
             case bytesTotal = "bytes_total"
             case lastError = "last_error"
+            case bytesPerSecond = "bytes_per_second"
         }
     }
 
@@ -329,7 +334,7 @@ public struct MountStatus: Sendable, Codable, Equatable {
 
     enum CodingKeys: String, CodingKey {
         case version, pid, mountpoint, source, endpoint, region, state, uploads, leftovers, cache, prefetch, requests
-        case operations, waiting, processes
+        case operations, waiting, processes, damaged
         case oldestDirtySeconds = "oldest_dirty_seconds"
         case startedAt = "started_at"
         case uptimeSeconds = "uptime_seconds"

@@ -15,9 +15,9 @@ public struct PendingUpload: Sendable, Equatable {
 
 extension FileSystem {
     /// Adopts the staged files of ended mounts: their names show the pending content at once, and they are uploaded in
-    /// the background. Returns what belongs to other buckets.
+    /// the background. Returns what belongs to other buckets, and the paths of what is damaged; both stay where they are.
     /// - Parameter sends: false: `sendRecovered` will follow, once files that are open have their handles again.
-    public func recover(sends: Bool = true) -> [StagingLeftover] {
+    public func recover(sends: Bool = true) -> (foreign: [StagingLeftover], damaged: [String]) {
         let (adopted, foreign, damaged) = area.adoptLeftovers()
         for path in damaged {
             log.error(
@@ -29,7 +29,7 @@ extension FileSystem {
             if sends { queue.submit(file) }
         }
         if !adopted.isEmpty { log.notice("recovering \(adopted.count) files that an earlier mount had not uploaded") }
-        return foreign
+        return (foreign, damaged)
     }
 
     /// Brings to the store what `recover` found.
@@ -71,12 +71,17 @@ extension FileSystem {
     }
 
     /// Every file with data that is not in the store.
-    public var pendingUploads: [PendingUpload] {
-        area.files.compactMap { file in
+    public var pendingUploads: [PendingUpload] { pendingUploads(below: "") }
+
+    /// The same of a file, or of all below a directory, by its path relative to the mount.
+    public func pendingUploads(below directory: String) -> [PendingUpload] {
+        area.files.compactMap { file -> PendingUpload? in
             guard file.needsUpload else { return nil }
             let node = owners.withLock { $0[ObjectIdentifier(file)] }
+            let place = node.map { path($0.number) } ?? file.key.string
+            guard directory.isEmpty || Self.isPath(place, atOrBelow: directory) else { return nil }
             return PendingUpload(
-                path: node.map { path($0.number) } ?? file.key.string, byteCount: file.byteCount,
+                path: place, byteCount: file.byteCount,
                 dirtyByteCount: file.dirtyByteCount, progress: file.progress)
         }
     }
@@ -120,15 +125,33 @@ extension FileSystem {
     }
 
     /// Waits until the file or everything below the directory at `path` (relative to the mount) is in the store.
+    /// One that fails does not keep the others from being tried; its error is thrown in the end.
     public func flush(path text: String) async throws(FileSystemError) {
-        let prefix = text.split(separator: "/").joined(separator: "/")
-        for file in area.files {
-            guard let node = owners.withLock({ $0[ObjectIdentifier(file)] }) else { continue }
-            let path = String(self.path(node.number).dropFirst())
-            guard prefix.isEmpty || path == prefix || path.hasPrefix(prefix + "/") else { continue }
-            try storeAttributes(of: node, in: file)
-            try await bring(file)
+        var failure: FileSystemError?
+        await withTaskGroup(of: FileSystemError?.self) { group in
+            for file in area.files {
+                guard let node = owners.withLock({ $0[ObjectIdentifier(file)] }),
+                    Self.isPath(path(node.number), atOrBelow: text)
+                else { continue }
+                group.addTask {
+                    do throws(FileSystemError) {
+                        try self.storeAttributes(of: node, in: file)
+                        try await self.bring(file)
+                        return nil
+                    } catch {
+                        return error
+                    }
+                }
+            }
+            for await error in group where failure == nil { failure = error }
         }
+        if let failure { throw failure }
+    }
+
+    /// Whether one path is, or is below, another; slashes in front of either do not count.
+    static func isPath(_ path: String, atOrBelow text: String) -> Bool {
+        let directory = text.split(separator: "/")
+        return path.split(separator: "/").prefix(directory.count) == directory[...]
     }
 
     /// fsync(2) of a directory: everything below it.

@@ -12,20 +12,24 @@ final class Journal: @unchecked Sendable {
     private static let magic: [UInt8] = Array("PAILJRN1".utf8)
 
     private let path: String
+    private let disk: StagingDisk
     private var descriptor: Int32
     /// What was appended since the journal was last written whole.
     private var appendedBytes = 0
     private var wholeBytes = 0
 
     /// Creates the journal with its first records, replacing any earlier one atomically.
-    init(path: String, records: [JournalRecord]) throws(StagingError) {
+    init(path: String, records: [JournalRecord], disk: StagingDisk) throws(StagingError) {
         self.path = path
-        (descriptor, wholeBytes) = try Self.writeWhole(path: path, records: records)
+        self.disk = disk
+        (descriptor, wholeBytes) = try Self.writeWhole(path: path, records: records, disk)
     }
 
     /// Opens an existing journal for appending, and returns its records. A last record that was cut off is removed: it was
     /// not acknowledged. Nil when the file is no journal, or is damaged in another way: then it is left as it is.
-    static func load(path: String) throws(StagingError) -> (journal: Journal, records: [JournalRecord])? {
+    static func load(
+        path: String, disk: StagingDisk
+    ) throws(StagingError) -> (journal: Journal, records: [JournalRecord])? {
         let descriptor = open(path, O_RDWR | O_APPEND | O_CLOEXEC)
         guard descriptor >= 0 else { throw .disk(code: errno, action: "opening the journal \(path)") }
         guard let bytes = readWhole(descriptor), bytes.starts(with: magic) else {
@@ -39,11 +43,12 @@ final class Journal: @unchecked Sendable {
         }
         // A torn tail must go before anything is appended behind it.
         if magic.count + validByteCount < bytes.count { ftruncate(descriptor, off_t(magic.count + validByteCount)) }
-        return (Journal(path: path, descriptor: descriptor), records)
+        return (Journal(path: path, descriptor: descriptor, disk: disk), records)
     }
 
-    private init(path: String, descriptor: Int32) {
+    private init(path: String, descriptor: Int32, disk: StagingDisk) {
         self.path = path
+        self.disk = disk
         self.descriptor = descriptor
     }
 
@@ -53,7 +58,7 @@ final class Journal: @unchecked Sendable {
 
     func append(_ record: JournalRecord) throws(StagingError) {
         let bytes = record.encoded()
-        try Self.writeAll(descriptor, bytes, path: path)
+        try Self.writeAll(descriptor, bytes, path: path, disk)
         appendedBytes += bytes.count
     }
 
@@ -63,21 +68,20 @@ final class Journal: @unchecked Sendable {
 
     /// Replaces the whole journal atomically (rename): for a new key, a new base, or to drop what no longer counts.
     func rewrite(_ records: [JournalRecord]) throws(StagingError) {
-        let fresh = try Self.writeWhole(path: path, records: records)
+        let fresh = try Self.writeWhole(path: path, records: records, disk)
         close(descriptor)
         (descriptor, wholeBytes) = fresh
         appendedBytes = 0
     }
 
-    private static func writeWhole(path: String, records: [JournalRecord]) throws(StagingError) -> (
-        descriptor: Int32, byteCount: Int
-    ) {
+    private static func writeWhole(
+        path: String, records: [JournalRecord], _ disk: StagingDisk
+    ) throws(StagingError) -> (descriptor: Int32, byteCount: Int) {
         let temporary = path + ".new"
-        let descriptor = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw .disk(code: errno, action: "creating the journal \(temporary)") }
+        let descriptor = try disk.create(temporary, O_RDWR | O_TRUNC | O_APPEND, "creating the journal")
         let bytes = records.reduce(into: magic) { $0 += $1.encoded() }
         do throws(StagingError) {
-            try writeAll(descriptor, bytes, path: temporary)
+            try writeAll(descriptor, bytes, path: temporary, disk)
             guard rename(temporary, path) == 0 else { throw .disk(code: errno, action: "renaming the journal \(path)") }
         } catch {
             close(descriptor)
@@ -87,19 +91,20 @@ final class Journal: @unchecked Sendable {
         return (descriptor, bytes.count)
     }
 
-    private static func writeAll(_ descriptor: Int32, _ bytes: [UInt8], path: String) throws(StagingError) {
+    private static func writeAll(
+        _ descriptor: Int32, _ bytes: [UInt8], path: String, _ disk: StagingDisk
+    ) throws(StagingError) {
         let length = lseek(descriptor, 0, SEEK_END)
-        let written = bytes.withUnsafeBytes { buffer in
-            var result: Int
-            repeat { result = write(descriptor, buffer.baseAddress, buffer.count) } while result < 0 && errno == EINTR
-            return result
+        let result = bytes.withUnsafeBytes { buffer in
+            Result { () throws(StagingError) in
+                try disk.write(buffer, to: descriptor, at: nil, "the journal \(path)")
+            }
         }
-        guard written == bytes.count else {
-            let code = written < 0 ? errno : ENOSPC
-            // A half-written record would hide all that follow it.
-            if length >= 0 { ftruncate(descriptor, length) }
-            throw .disk(code: code, action: "writing the journal \(path)")
-        }
+        if case .success(bytes.count) = result { return }
+        // A half-written record would hide all that follow it.
+        if length >= 0 { ftruncate(descriptor, length) }
+        _ = try result.get()
+        throw .disk(code: ENOSPC, action: "writing the journal \(path)")
     }
 
     private static func readWhole(_ descriptor: Int32) -> [UInt8]? {

@@ -39,6 +39,18 @@ extension StagedFile {
         state.withLock { $0.sentBytes += count }
     }
 
+    /// Bytes of it begin to be sent, at a monotonic time; parts that are sent ahead began earlier.
+    func beginSending(at nanoseconds: UInt64) {
+        state.withLock { state in
+            if state.sendingSince == nil { state.sendingSince = (nanoseconds, state.acknowledgedBytes) }
+        }
+    }
+
+    /// Nothing of it is being sent any more.
+    func endSending() {
+        state.withLock { $0.sendingSince = nil }
+    }
+
     /// A request that may publish is about to be sent. The journal knows, so that after kill -9 the next
     /// mount does not take our own object for another client's; without room for that, it would.
     /// Returns whether one like it was sent before, whose outcome is not known.
@@ -312,6 +324,15 @@ public struct UploadProgress: Sendable, Equatable {
     public let failure: UploadFailure?
     /// When the data began to wait; monotonic nanoseconds.
     public let pendingSince: UInt64?
+    /// When bytes of it began to be sent, monotonic nanoseconds, and how many the store had then; nil while none is.
+    public let sendingSince: UInt64?
+    public let sentBytesBefore: Int
+
+    /// How fast it goes, on average since it began; nil when that cannot be said yet.
+    public func bytesPerSecond(at nanoseconds: UInt64) -> Int? {
+        guard let sendingSince, nanoseconds > sendingSince, sentBytes > sentBytesBefore else { return nil }
+        return Int(Double(sentBytes - sentBytesBefore) / (Double(nanoseconds - sendingSince) / 1e9))
+    }
 }
 
 extension StagedFile {
@@ -324,9 +345,16 @@ extension StagedFile {
                 case .uploading: .sending
                 }
             return UploadProgress(
-                phase: phase,
-                sentBytes: state.contents.upload?.sentByteCount ?? (state.phase == .uploading ? state.sentBytes : 0),
-                totalBytes: state.identity.byteCount, failure: state.failure, pendingSince: state.pendingSince)
+                phase: phase, sentBytes: state.acknowledgedBytes, totalBytes: state.identity.byteCount,
+                failure: state.failure, pendingSince: state.pendingSince,
+                sendingSince: state.sendingSince?.nanoseconds, sentBytesBefore: state.sendingSince?.sentBytes ?? 0)
         }
+    }
+}
+
+extension StagedFile.State {
+    /// What the store has acknowledged of the upload under way.
+    fileprivate var acknowledgedBytes: Int {
+        contents.upload?.sentByteCount ?? (phase == .uploading ? sentBytes : 0)
     }
 }

@@ -64,6 +64,8 @@ public final class StagedFile: Sendable {
         /// Of the snapshot being sent: its length, and how much the store has acknowledged.
         var snapshotBytes = 0
         var sentBytes = 0
+        /// When bytes of it began to be sent (monotonic nanoseconds), and what the store had of it then.
+        var sendingSince: (nanoseconds: UInt64, sentBytes: Int)?
         /// Told at the end of the next attempt.
         var waiters: [OneShot<UploadOutcome>] = []
         /// Somebody waits: no lingering, no back-off.
@@ -201,7 +203,7 @@ public final class StagedFile: Sendable {
                 // Parts of what is overwritten count no more, whatever happens next.
                 let mustTellFirst = wanted.upperBound <= old && state.contents.touchesSentPart(wanted)
                 if mustTellFirst { try state.journal.append(.wrote(wanted)) }
-                let done = try put(bytes, at: offset)
+                let done = try area.disk.write(bytes, to: descriptor, at: offset, dataPath)
                 // A write behind the end makes a hole, which reads as zeros from the sparse data file.
                 let written = ByteRange(offset: offset, count: done)
                 let covered = offset > old ? ByteRange(old, written.upperBound) : written
@@ -229,22 +231,6 @@ public final class StagedFile: Sendable {
     func punch(_ range: ByteRange) {
         // A filesystem that cannot keeps the bytes, which nobody asks for.
         _ = pail_punch_hole(descriptor, Int64(range.lowerBound), Int64(range.count))
-    }
-
-    /// Writes to the data file; short only when the disk fills up on the way.
-    private func put(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StagingError) -> Int {
-        var done = 0
-        while done < bytes.count {
-            let count = pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
-            if count < 0 {
-                let code = errno
-                if code == EINTR { continue }
-                if done > 0 { break }
-                throw .disk(code: code, action: "writing \(dataPath)")
-            }
-            done += count
-        }
-        return done
     }
 
     /// Cuts or extends (with zeros) the file.
@@ -321,50 +307,69 @@ public final class StagedFile: Sendable {
         area.abortOrphans(of: self)
     }
 
+    /// What is fetched at once to be put into the data file, in bytes, and how many of these side by side: what a part lacks
+    /// should cost about one round trip.
+    private static let fetchBytes = 1 << 20
+    private static let fetchCountMax = 8
+
     /// Fetches what `range` lacks locally, so that it can be read from the data file. The bytes stay clean.
     /// - Parameter fetch: reads a range of the base object.
     public func materialise(
-        _ range: ByteRange, fetch: (ObjectVersion, ByteRange) async throws(StoreError) -> [UInt8]
+        _ range: ByteRange,
+        fetch: @escaping @Sendable (ObjectVersion, ByteRange) async throws(StoreError) -> [UInt8]
     ) async throws(StagingError) {
-        let stepBytes = 1 << 20
-        var position = range.lowerBound
-        while position < range.upperBound {
-            let step = ByteRange(position, min(position + stepBytes, range.upperBound))
-            position = step.upperBound
-            for piece in pieces(step) {
-                if case .inTransit = piece { throw .inTransit }
-                guard case .base(let version, let wanted) = piece else { continue }
-                let bytes: [UInt8]
-                do throws(StoreError) { bytes = try await fetch(version, wanted) } catch { throw .store(error) }
-                try state.withLock { state throws(StagingError) in
-                    // What was written, or cut off, while the bytes were on their way stays as it is now.
-                    guard state.identity.base == version,
-                        let live = wanted.intersection(ByteRange(0, state.identity.baseByteCount))
-                    else { return }
-                    for gap in state.contents.local.gaps(in: live) {
-                        try writeFetched(bytes, of: wanted, gap: gap)
-                        state.contents.fetched(gap)
-                    }
+        if pieces(range).allSatisfy({ if case .local = $0 { true } else { false } }) { return }
+        var failure: StagingError?
+        await withTaskGroup(of: StagingError?.self) { group in
+            var position = range.lowerBound
+            func startNext() {
+                guard failure == nil, position < range.upperBound else { return }
+                let step = ByteRange(position, min(position + Self.fetchBytes, range.upperBound))
+                position = step.upperBound
+                group.addTask {
+                    do throws(StagingError) { try await self.materialise(step: step, fetch) } catch { return error }
+                    return nil
+                }
+            }
+            for _ in 0..<Self.fetchCountMax { startNext() }
+            for await error in group {
+                failure = failure ?? error
+                startNext()
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    private func materialise(
+        step: ByteRange, _ fetch: (ObjectVersion, ByteRange) async throws(StoreError) -> [UInt8]
+    ) async throws(StagingError) {
+        for piece in pieces(step) {
+            if case .inTransit = piece { throw .inTransit }
+            guard case .base(let version, let wanted) = piece else { continue }
+            let bytes: [UInt8]
+            do throws(StoreError) { bytes = try await fetch(version, wanted) } catch { throw .store(error) }
+            try state.withLock { state throws(StagingError) in
+                // What was written, or cut off, while the bytes were on their way stays as it is now.
+                guard state.identity.base == version,
+                    let live = wanted.intersection(ByteRange(0, state.identity.baseByteCount))
+                else { return }
+                for gap in state.contents.local.gaps(in: live) {
+                    try writeFetched(bytes, of: wanted, gap: gap)
+                    state.contents.fetched(gap)
                 }
             }
         }
     }
 
     private func writeFetched(_ bytes: [UInt8], of wanted: ByteRange, gap: ByteRange) throws(StagingError) {
-        var done = 0
-        while done < gap.count {
-            let count = bytes.withUnsafeBytes {
-                pwrite(
-                    descriptor, $0.baseAddress! + (gap.lowerBound - wanted.lowerBound + done), gap.count - done,
-                    off_t(gap.lowerBound + done))
+        let result = bytes.withUnsafeBytes { bytes in
+            Result { () throws(StagingError) in
+                let start = gap.lowerBound - wanted.lowerBound
+                let piece = UnsafeRawBufferPointer(rebasing: bytes[start..<start + gap.count])
+                return try area.disk.write(piece, to: descriptor, at: gap.lowerBound, dataPath)
             }
-            if count < 0 {
-                let code = errno
-                if code == EINTR { continue }
-                throw .disk(code: code, action: "writing \(dataPath)")
-            }
-            done += count
         }
+        guard try result.get() == gap.count else { throw .disk(code: ENOSPC, action: "writing \(dataPath)") }
     }
 
     // MARK: The end

@@ -21,20 +21,15 @@ extension StagingArea {
         for index in 0..<4 { whole.append(UInt8(truncatingIfNeeded: sum >> (8 * UInt32(index)))) }
         whole += bytes
         let temporary = path + ".new"
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw .disk(code: errno, action: "creating \(temporary)") }
+        let descriptor = try disk.create(temporary, O_WRONLY | O_TRUNC, "creating")
         defer { close(descriptor) }
-        var written = 0
-        while written < whole.count {
-            // SAFETY: the bytes from `written` on lie within the array.
-            let count = whole.withUnsafeBytes { write(descriptor, $0.baseAddress! + written, $0.count - written) }
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else {
-                let code = errno
-                unlink(temporary)
-                throw .disk(code: code, action: "writing \(temporary)")
-            }
-            written += count
+        let result = whole.withUnsafeBytes { bytes in
+            Result { () throws(StagingError) in try disk.write(bytes, to: descriptor, at: 0, temporary) }
+        }
+        guard case .success(whole.count) = result else {
+            unlink(temporary)
+            _ = try result.get()
+            throw .disk(code: ENOSPC, action: "writing \(temporary)")
         }
         guard fsync(descriptor) == 0, rename(temporary, path) == 0 else {
             let code = errno

@@ -27,6 +27,7 @@ public final class StagingArea: Sendable {
 
     private let session: Session
     private let limitBytes: Int?
+    let disk: StagingDisk
     private let nextNumber = Atomic<UInt64>(0)
     /// On the disk and not in the bucket.
     private let stagedBytes = Atomic<Int>(0)
@@ -38,7 +39,10 @@ public final class StagingArea: Sendable {
     ///   - stateDirectory: exists, mode 0700, ours.
     ///   - bucketIdentity: what tells this bucket from any other: endpoint and bucket name. One line.
     ///   - limitBytes: the most dirty bytes on the local disk; nil leaves it to the disk's size.
-    public init(stateDirectory: String, bucketIdentity: String, limitBytes: Int?) throws(StagingError) {
+    ///   - disk: what takes the files.
+    public init(
+        stateDirectory: String, bucketIdentity: String, limitBytes: Int?, disk: StagingDisk = StagingDisk()
+    ) throws(StagingError) {
         let root = stateDirectory + "/staging"
         try Self.makeDirectory(root)
         let name = "\(getpid())-\(String(UInt64.random(in: .min ... .max), radix: 16))"
@@ -49,6 +53,7 @@ public final class StagingArea: Sendable {
         }
         self.session = session
         self.limitBytes = limitBytes
+        self.disk = disk
         self.bucketIdentity = bucketIdentity
         self.stagingRoot = root
     }
@@ -65,13 +70,12 @@ public final class StagingArea: Sendable {
     public func create(_ identity: StagedIdentity, isChanged: Bool) throws(StagingError) -> StagedFile {
         let id = String(nextNumber.wrappingAdd(1, ordering: .relaxed).newValue, radix: 16)
         let path = StagedFile.dataPath(session.directory, id)
-        let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw .disk(code: errno, action: "creating \(path)") }
+        let descriptor = try disk.create(path, O_RDWR | O_EXCL, "creating")
         let journal: Journal
         do throws(StagingError) {
             journal = try Journal(
                 path: StagedFile.journalPath(session.directory, id),
-                records: isChanged ? [.begin(identity)] : [.begin(identity), .published])
+                records: isChanged ? [.begin(identity)] : [.begin(identity), .published], disk: disk)
         } catch {
             close(descriptor)
             unlink(path)
@@ -94,7 +98,7 @@ public final class StagingArea: Sendable {
         let (identity, uploads) = file.leaveUploads()
         if !uploads.isEmpty {
             let records = [.begin(identity), .published] + uploads.map { JournalRecord.orphaned($0) }
-            do throws(StagingError) { _ = try Journal(path: file.journalPath, records: records) } catch {
+            do throws(StagingError) { _ = try Journal(path: file.journalPath, records: records, disk: disk) } catch {
                 unlink(file.journalPath)
             }
         } else {
@@ -182,7 +186,9 @@ public final class StagingArea: Sendable {
                     Self.remove(found)
                 } else {
                     foreign.append(
-                        StagingLeftover(bucketIdentity: identity, directory: directory, fileCount: journals.count))
+                        StagingLeftover(
+                            bucketIdentity: identity, directory: directory, fileCount: journals.count,
+                            byteCount: Self.dataByteCount(of: directory)))
                     close(found.lockDescriptor)
                 }
                 continue
@@ -227,7 +233,7 @@ public final class StagingArea: Sendable {
     }
 
     private func load(id: String, directory: String) throws(StagingError) -> Loaded {
-        guard let (journal, records) = try Journal.load(path: StagedFile.journalPath(directory, id)),
+        guard let (journal, records) = try Journal.load(path: StagedFile.journalPath(directory, id), disk: disk),
             let contents = StagedContents(replaying: records)
         else { return .damaged }
         guard contents.isChanged else { return .unchanged(orphans: contents.orphans) }
@@ -310,6 +316,14 @@ public final class StagingArea: Sendable {
         return names.sorted()
     }
 
+    /// What the data files of a session take on the disk, in bytes.
+    private static func dataByteCount(of directory: String) -> Int {
+        entries(of: directory).filter { $0.hasSuffix(".data") }.reduce(0) { total, name in
+            var status = stat()
+            return lstat(directory + "/" + name, &status) == 0 ? total + Int(status.st_blocks) * 512 : total
+        }
+    }
+
     private static func readText(_ path: String) -> String? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
@@ -326,6 +340,8 @@ public struct StagingLeftover: Sendable, Equatable {
     public let bucketIdentity: String
     public let directory: String
     public let fileCount: Int
+    /// What its data files take on the disk.
+    public let byteCount: Int
 }
 
 /// Multipart uploads of ours that nobody will complete: they cost money until they are given up.

@@ -178,6 +178,8 @@ public final class UploadQueue: Sendable {
             for waiter in waiters { waiter.set(.published(generation: generation)) }
             return false
         }
+        file.beginSending(at: time.monotonicNanoseconds)
+        defer { file.endSending() }
         let waiters: [OneShot<UploadOutcome>]
         let outcome: UploadOutcome
         do throws(StagingError) {

@@ -58,9 +58,11 @@ final class MountControl: ControlDelegate {
         status.uploads =
             pending.sorted { ($0.progress.pendingSince ?? .max) < ($1.progress.pendingSince ?? .max) }
             .map { upload($0, now: now) }
-        status.leftovers = mount.leftovers.map {
-            MountStatus.Leftover(source: $0.bucketIdentity, mountpoint: $0.directory, files: $0.fileCount, bytes: 0)
+        status.leftovers = mount.leftovers.foreign.map {
+            MountStatus.Leftover(
+                source: $0.bucketIdentity, mountpoint: $0.directory, files: $0.fileCount, bytes: $0.byteCount)
         }
+        status.damaged = mount.leftovers.damaged
         status.oldestDirtySeconds = pending.compactMap(\.progress.pendingSince).min().map {
             Int((now &- min(now, $0)) / 1_000_000_000)
         }
@@ -90,7 +92,7 @@ final class MountControl: ControlDelegate {
     func flush(
         path: String, progress: @escaping @Sendable (Control.UploadProgress) -> Void
     ) async throws(ControlError) {
-        let reporter = report(progress)
+        let reporter = report(progress, below: path)
         defer { reporter.cancel() }
         do throws(FileSystemError) {
             try await mount.fileSystem.flush(path: path)
@@ -104,7 +106,7 @@ final class MountControl: ControlDelegate {
     ) async throws(ControlError) -> DrainResult {
         drainCount.add(1, ordering: .relaxed)
         defer { drainCount.subtract(1, ordering: .relaxed) }
-        let reporter = report(progress)
+        let reporter = report(progress, below: "")
         defer { reporter.cancel() }
         let left = await mount.fileSystem.drain { _ in }
         return DrainResult(
@@ -120,14 +122,16 @@ final class MountControl: ControlDelegate {
         mount.fileSystem.refresh(path: path)
     }
 
-    /// Tells how much is left, a few times a second.
-    private func report(_ progress: @escaping @Sendable (Control.UploadProgress) -> Void) -> Task<Void, Never> {
+    /// Tells how much is left at and below a path, a few times a second.
+    private func report(
+        _ progress: @escaping @Sendable (Control.UploadProgress) -> Void, below path: String
+    ) -> Task<Void, Never> {
         Task {
             var rate = RateEstimate()
             var sent = 0
             var before: Int?
             while !Task.isCancelled {
-                let pending = mount.fileSystem.pendingUploads
+                let pending = mount.fileSystem.pendingUploads(below: path)
                 let left = pending.reduce(0) { $0 + max(0, $1.dirtyByteCount - $1.progress.sentBytes) }
                 sent += max(0, (before ?? left) - left)
                 before = left
@@ -161,11 +165,13 @@ final class MountControl: ControlDelegate {
 
     private func upload(_ pending: PendingUpload, now: UInt64) -> MountStatus.Upload {
         let waited = pending.progress.pendingSince.map { now > $0 ? (now - $0) / 1_000_000_000 : 0 } ?? 0
-        return MountStatus.Upload(
+        var upload = MountStatus.Upload(
             path: Self.relative(pending.path), bytesDone: pending.progress.sentBytes, bytesTotal: pending.byteCount,
             tries: (pending.progress.failure?.tries ?? 0) + (pending.progress.phase == .sending ? 1 : 0),
             lastError: pending.progress.failure.map { "\($0.error)" },
             since: MountStatus.timeText(secondsSince1970: time.now.seconds - Int64(waited)))
+        upload.bytesPerSecond = pending.progress.bytesPerSecond(at: now)
+        return upload
     }
 
     private func diskStatus() -> MountStatus.Disk? {

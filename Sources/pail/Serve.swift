@@ -53,7 +53,7 @@ final class MountService: Sendable {
     let pool: BufferPool
     let cache: BlockCache
     let fileSystem: FileSystem
-    let leftovers: [StagingLeftover]
+    let leftovers: (foreign: [StagingLeftover], damaged: [String])
     let errors: RecentErrors
     let requestLatencies: RequestLatencies
     let traffic: FuseTraffic
@@ -65,7 +65,8 @@ final class MountService: Sendable {
 
     private init(
         plan: MountPlan, store: S3Store, transport: HTTPTransport, pool: BufferPool, cache: BlockCache,
-        fileSystem: FileSystem, leftovers: [StagingLeftover], session: FuseSession, errors: RecentErrors,
+        fileSystem: FileSystem, leftovers: (foreign: [StagingLeftover], damaged: [String]), session: FuseSession,
+        errors: RecentErrors,
         requestLatencies: RequestLatencies, traffic: FuseTraffic, log: Logger
     ) {
         self.requestLatencies = requestLatencies
@@ -136,8 +137,10 @@ final class MountService: Sendable {
             configuration: configuration(plan, firstNodeNumber: place?.firstNodeNumber), time: time,
             log: Logger(label: "files"))
         // Offline, what waits for its upload stays where it is, for a mount that can send it.
-        let leftovers = plan.isOffline ? [] : fileSystem.recover(sends: place?.isSuccessor != true)
-        for leftover in leftovers {
+        let leftovers =
+            plan.isOffline
+            ? (foreign: [], damaged: []) : fileSystem.recover(sends: place?.isSuccessor != true)
+        for leftover in leftovers.foreign {
             ready.notice(
                 "\(leftover.fileCount) files of another bucket (\(leftover.bucketIdentity)) wait in \(leftover.directory); mount that bucket to upload them"
             )

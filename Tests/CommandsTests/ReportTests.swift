@@ -45,7 +45,7 @@ struct ReportTests {
     }
 
     @Test func statusForPeople() {
-        let status = MountStatus(
+        var status = MountStatus(
             version: "0.1.0", pid: 42, mountpoint: "/mnt", source: "s3://b/p/", endpoint: "http://h:9",
             region: "us-east-1", startedAt: "2026-01-01T00:00:00Z", uptimeSeconds: 3723, dirtyFiles: 2,
             dirtyBytes: 3 << 20,
@@ -60,6 +60,8 @@ struct ReportTests {
                 "HeadObject": .init(count: 9, hedged: 3, hedgesWon: 2, stalled: 1),
             ],
             lastErrors: ["PutObject 'c' AccessDenied"])
+        status.uploads[0].bytesPerSecond = 12 << 20
+        status.damaged = ["/state/staging/1/2.journal"]
         #expect(
             StatusReport.lines(status) == [
                 "/mnt  s3://b/p/",
@@ -69,9 +71,10 @@ struct ReportTests {
                 "  cache      1.0 MiB of 1.0 GiB in memory, 3 hits (75 %), 1 misses, 4.0 KiB fetched",
                 "  requests   GetObject 1 (4.0 KiB), HeadObject 9 (3 raced, 2 won, 1 stalled and replaced), "
                     + "PutObject 2 (1 error)",
-                "    50 %  1.0 MiB  a\\nb",
-                "     0 %  2.0 MiB  c     try 3  AccessDenied",
+                "    50 %  1.0 MiB  12.0 MiB/s  a\\nb",
+                "     0 %  2.0 MiB              c     try 3  AccessDenied",
                 "  left behind by /old: 1 file, 10 B; mount s3://b to upload them",
+                "  damaged    /state/staging/1/2.journal: staged data of an earlier mount, left where it is",
                 "  last errors, newest first:",
                 "    PutObject 'c' AccessDenied",
             ])

@@ -1,6 +1,7 @@
 // Random calls on a store that fails: what may become of a call, and of nothing else.
 
 import Base
+import Glibc
 import MemoryStore
 import ObjectModel
 import ObjectStore
@@ -40,10 +41,21 @@ extension FileSystemError {
         default: false
         }
     }
+
+    /// Whether a full local disk may lead to this.
+    var isOfTheDisk: Bool { kind == .noSpace || kind == .localDisk(ENOSPC) }
 }
 
 extension ModelRun {
+    func endFaults() {
+        mount.store.setFaults(FaultPlan())
+        disk.setShort(seed: nil)
+    }
+
     func startFaults(for call: RandomCall) {
+        // So that a sequence meets the same faults with and without it.
+        if case .setWall = call { return }
+        if diskDice != nil, diskDice!.next() % 3 != 0 { disk.setShort(seed: diskDice!.next()) }
         guard dice != nil else { return }
         let seed = dice!.next()
         var plan = FaultPlan(seed: seed)
@@ -68,11 +80,13 @@ extension ModelRun {
         mount.store.setFaults(plan)
     }
 
-    /// The value, or nil when the store failed.
-    func withFaults<Value>(_ body: () async throws -> Value) async throws -> Value? {
+    /// The value, or nil when the store failed, or the disk where that needs room.
+    func withFaults<Value>(needsRoom: Bool = true, _ body: () async throws -> Value) async throws -> Value? {
         do {
             return try await body()
-        } catch let error as FileSystemError where dice != nil && error.isOfTheStore {
+        } catch let error as FileSystemError
+            where dice != nil && error.isOfTheStore || diskDice != nil && needsRoom && error.isOfTheDisk
+        {
             return nil
         }
     }

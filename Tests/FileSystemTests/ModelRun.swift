@@ -14,17 +14,25 @@ final class ModelRun {
 
     /// The dice of injected faults; nil: the store is perfect.
     var dice: SplitMix64?
+    /// The dice of the local disk; nil: it has room always.
+    var diskDice: SplitMix64?
+    let disk = FullDisk()
+    /// The call is made again, because there was no room for it.
+    private var isAgain = false
 
-    init(faultSeed: UInt64? = nil) throws {
-        mount = try Mount()
+    init(faultSeed: UInt64? = nil, diskSeed: UInt64? = nil) throws {
+        mount = try Mount(disk: StagingDisk { [disk] in disk.room($0) })
         dice = faultSeed.map { SplitMix64(seed: $0) }
+        diskDice = diskSeed.map { SplitMix64(seed: $0) }
     }
 
     /// Runs the calls; the first difference, if there is one, with the number of the step. A call that does not come
     /// back in time is one too.
-    static func run(_ calls: [RandomCall], faultSeed: UInt64? = nil) async -> Difference? {
+    static func run(
+        _ calls: [RandomCall], faultSeed: UInt64? = nil, diskSeed: UInt64? = nil
+    ) async -> Difference? {
         await differenceInTime { say in
-            let run = try ModelRun(faultSeed: faultSeed)
+            let run = try ModelRun(faultSeed: faultSeed, diskSeed: diskSeed)
             for (index, call) in calls.enumerated() {
                 say("in step \(index), \(call)")
                 try await run.step(call)
@@ -38,7 +46,9 @@ final class ModelRun {
 
     /// Makes the call on both; either both take it, or both refuse. With faults, a call may fail: then it has happened, or
     /// has not, or (renames) by half.
-    private func expect(_ onModel: (inout ModelTree) throws -> Void, _ onMount: () async throws -> Void) async throws {
+    private func expect(
+        needsRoom: Bool = true, _ onModel: (inout ModelTree) throws -> Void, _ onMount: () async throws -> Void
+    ) async throws {
         let before = ModelState(model)
         var changed = model
         var isAllowed = true
@@ -47,6 +57,14 @@ final class ModelRun {
             try await onMount()
         } catch let error as FileSystemError {
             guard isAllowed else { return }
+            if needsRoom, diskDice != nil, error.isOfTheDisk {
+                disk.setShort(seed: nil)
+                isAgain = true
+                defer { isAgain = false }
+                do { try await onMount() } catch { throw Difference("there is room again, and yet: \(error)") }
+                model = changed
+                return
+            }
             guard dice != nil, error.isOfTheStore else { throw Difference("refused with \(error)") }
             let after = ModelState(changed)
             mount.store.setFaults(FaultPlan())
@@ -60,7 +78,7 @@ final class ModelRun {
     func step(_ call: RandomCall) async throws {
         let mount = mount
         startFaults(for: call)
-        defer { mount.store.setFaults(FaultPlan()) }
+        defer { endFaults() }
         switch call {
         case .writeFile(let path, let count, let fill):
             let bytes = RandomCall.bytes(count: count, fill: fill)
@@ -74,10 +92,13 @@ final class ModelRun {
             }
         case .append(let path, let count, let fill):
             let bytes = RandomCall.bytes(count: max(count, 1), fill: fill)
+            let end = model.entries[path]?.file?.bytes.count
             try await expect {
                 let file = try $0.file(path)
                 file.write(bytes, at: file.bytes.count)
             } _: {
+                // A part may have been written.
+                if isAgain, let end { try await mount.truncate(path, to: end) }
                 try await mount.append(path, bytes)
             }
         case .create(let slot, let path, let mode):
@@ -114,7 +135,9 @@ final class ModelRun {
             }
         case .readOpen(let slot):
             guard let open = slots[slot] else { return }
-            guard let bytes = try await withFaults({ try await mount.readAll(open.file) }) else { return }
+            guard let bytes = try await withFaults(needsRoom: false, { try await mount.readAll(open.file) }) else {
+                return
+            }
             if bytes != open.model.bytes {
                 throw Difference("slot \(slot) reads \(Self.difference(bytes, open.model.bytes))")
             }
@@ -161,13 +184,13 @@ final class ModelRun {
                 try await mount.symlink(path, to: target)
             }
         case .unlink(let path):
-            try await expect {
+            try await expect(needsRoom: false) {
                 try $0.unlink(path)
             } _: {
                 try await mount.unlink(path)
             }
         case .removeDirectory(let path):
-            try await expect {
+            try await expect(needsRoom: false) {
                 try $0.removeDirectory(path)
             } _: {
                 try await mount.removeDirectory(path)
@@ -179,11 +202,12 @@ final class ModelRun {
                 try await mount.rename(old, to: new, mustBeNew: mustBeNew)
             }
         case .drain:
-            if dice != nil { await mount.drain() }
-            mount.store.setFaults(FaultPlan())
+            if dice != nil || diskDice != nil { await mount.drain() }
+            endFaults()
             try await drain()
             try compareBucket()
         case .expire: mount.expire()
+        case .setWall(let seconds): mount.time.setWall(bySeconds: seconds)
         case .remount:
             try await closeAll()
             try await mount.remount()
@@ -215,7 +239,7 @@ final class ModelRun {
     /// Another client changes what nobody here has open or pending; seen once the mount's knowledge has expired.
     private func changeRemotely(_ path: String, _ change: () -> Void) async throws {
         if let file = model.entries[path]?.file, slots.values.contains(where: { $0.model === file }) { return }
-        mount.store.setFaults(FaultPlan())
+        endFaults()
         try await drain()
         change()
         mount.expire()
@@ -225,7 +249,13 @@ final class ModelRun {
         let left = await mount.drain()
         guard left.isEmpty else { throw Difference("not drained: \(left)") }
         // The uploader is a few steps from telling the filesystem.
-        while mount.area.files.contains(where: { $0.publishedVersion == nil }) { await Task.yield() }
+        let deadline = SystemTime().monotonicNanoseconds + 20_000_000_000
+        while let file = mount.area.files.first(where: { $0.publishedVersion == nil }) {
+            guard SystemTime().monotonicNanoseconds < deadline else {
+                throw Difference("drained, and '\(file.key)' is not published: \(file.progress)")
+            }
+            await Task.yield()
+        }
     }
 
     private func closeAll() async throws {

@@ -19,8 +19,7 @@ struct ModelTests {
     /// Any sequence of calls shows what a local disk would show, and leaves it in the bucket.
     @Test(arguments: modelSeeds)
     func behavesLikeALocalTree(seed: Int) async {
-        var random = SplitMix64(seed: UInt64(seed))
-        let calls = (0..<40).map { _ in RandomCall.random(&random) }
+        let calls = RandomCall.sequence(seed: UInt64(seed), count: 40)
         guard let first = await ModelRun.run(calls) else { return }
         let (short, last) = await shrink(calls) { await ModelRun.run($0) }
         Issue.record("seed \(seed): \(first)\nshrunk: \(last.map { "\($0)" } ?? "not at all")\n\(script(short))")
@@ -30,10 +29,19 @@ struct ModelTests {
     /// nothing is absent because the store did not say.
     @Test(arguments: modelSeeds)
     func losesNothingWhenTheStoreFails(seed: Int) async {
-        var random = SplitMix64(seed: UInt64(seed) &+ 1_000_000)
-        let calls = (0..<40).map { _ in RandomCall.random(&random) }
+        let calls = RandomCall.sequence(seed: UInt64(seed) &+ 1_000_000, count: 40)
         guard let first = await ModelRun.run(calls, faultSeed: UInt64(seed)) else { return }
         let (short, last) = await shrink(calls) { await ModelRun.run($0, faultSeed: UInt64(seed)) }
+        Issue.record("seed \(seed): \(first)\nshrunk: \(last.map { "\($0)" } ?? "not at all")\n\(script(short))")
+    }
+
+    /// With a disk that is full now and then: a call that failed for want of room does what it should once there is room,
+    /// removing needs none, and nothing else is lost.
+    @Test(arguments: modelSeeds)
+    func losesNothingWhenTheDiskIsFull(seed: Int) async {
+        let calls = RandomCall.sequence(seed: UInt64(seed) &+ 2_000_000, count: 40)
+        guard let first = await ModelRun.run(calls, diskSeed: UInt64(seed)) else { return }
+        let (short, last) = await shrink(calls) { await ModelRun.run($0, diskSeed: UInt64(seed)) }
         Issue.record("seed \(seed): \(first)\nshrunk: \(last.map { "\($0)" } ?? "not at all")\n\(script(short))")
     }
 }

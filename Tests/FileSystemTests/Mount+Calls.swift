@@ -130,10 +130,17 @@ extension Mount {
         }
     }
 
+    /// Writes all of it; a write that is short, because the disk is full, is gone on with.
     func write(_ file: OpenFile, _ bytes: [UInt8], at offset: Int) async throws {
-        let answer = bytes.withUnsafeBytes { fileSystem.write(file.handle, offset: offset, bytes: $0) }
-        let count = try await answer.get()
-        precondition(count == bytes.count, "a short write")
+        var done = 0
+        while done < bytes.count {
+            let answer = bytes[done...].withUnsafeBytes {
+                fileSystem.write(file.handle, offset: offset + done, bytes: $0)
+            }
+            let count = try await answer.get()
+            precondition(count > 0, "a write of nothing")
+            done += count
+        }
     }
 
     func read(_ file: OpenFile, at offset: Int, count: Int) async throws -> [UInt8] {
@@ -186,14 +193,10 @@ extension Mount {
 
     /// Writes a whole file as `cp` does: creates it, or cuts it and writes it anew.
     func write(_ path: String, _ bytes: [UInt8], mode: UInt32 = 0o644) async throws {
-        let file: OpenFile
-        if try await statusIfPresent(path) != nil {
-            file = try await open(path, write: true)
-            try await truncate(file, to: 0)
-        } else {
-            file = try await create(path, mode: mode)
-        }
+        let isThere = try await statusIfPresent(path) != nil
+        let file = isThere ? try await open(path, write: true) : try await create(path, mode: mode)
         do {
+            if isThere { try await truncate(file, to: 0) }
             if !bytes.isEmpty { try await write(file, bytes, at: 0) }
         } catch {
             try? await close(file)

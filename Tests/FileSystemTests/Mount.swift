@@ -27,6 +27,7 @@ final class Mount: @unchecked Sendable {
     private let remembers: Bool
     /// What stands between the mount and the store, if anything.
     private let between: (any ObjectStore)?
+    private let disk: StagingDisk
 
     private(set) var line: CuttableStore
     private(set) var cache: BlockCache
@@ -37,6 +38,8 @@ final class Mount: @unchecked Sendable {
     private(set) var fileSystem: FileSystem
     /// What the last start found of other buckets.
     private(set) var leftovers: [StagingLeftover] = []
+    /// And what of its own bucket it found damaged.
+    private(set) var damaged: [String] = []
     private let ownsDirectory: Bool
 
     static let blockBytes = 4096
@@ -46,10 +49,11 @@ final class Mount: @unchecked Sendable {
     ///   - memoryBlockCount: the memory budget of reading, in blocks.
     ///   - remembers: whether names and attributes are kept over mounts.
     ///   - between: a store before `store`, which passes on what it gets.
+    ///   - disk: what staging is written to.
     init(
         store: MemoryStore = MemoryStore(), time: TickingTime = TickingTime(), directory: String? = nil,
         stagingLimitBytes: Int? = nil, bucketIdentity: String = "memory bucket", memoryBlockCount: Int = 1024,
-        between: (any ObjectStore)? = nil, remembers: Bool = false,
+        between: (any ObjectStore)? = nil, remembers: Bool = false, disk: StagingDisk = StagingDisk(),
         _ configure: @escaping (inout FileSystemConfiguration) -> Void = { _ in }
     ) throws {
         self.store = store
@@ -61,12 +65,13 @@ final class Mount: @unchecked Sendable {
         self.bucketIdentity = bucketIdentity
         self.memoryBlockCount = memoryBlockCount
         self.between = between
+        self.disk = disk
         self.remembers = remembers
         try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
         (line, cache, area, queue, attributes, fileSystem) = try Self.start(
             between ?? store, time, self.directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, remembers,
-            configure)
-        leftovers = fileSystem.recover()
+            disk, configure)
+        (leftovers, damaged) = fileSystem.recover()
     }
 
     deinit {
@@ -89,7 +94,7 @@ final class Mount: @unchecked Sendable {
 
     private static func start(
         _ store: any ObjectStore, _ time: TickingTime, _ directory: String, _ limitBytes: Int?,
-        _ bucketIdentity: String, _ memoryBlockCount: Int, _ remembers: Bool,
+        _ bucketIdentity: String, _ memoryBlockCount: Int, _ remembers: Bool, _ disk: StagingDisk,
         _ configure: (inout FileSystemConfiguration) -> Void
     ) throws -> (CuttableStore, BlockCache, StagingArea, UploadQueue, AttributeStore?, FileSystem) {
         let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
@@ -97,7 +102,7 @@ final class Mount: @unchecked Sendable {
         let pool = BufferPool(limitBytes: memoryBlockCount * blockBytes, bufferBytes: blockBytes)
         let cache = BlockCache(store: line, pool: pool)
         let area = try StagingArea(
-            stateDirectory: directory, bucketIdentity: bucketIdentity, limitBytes: limitBytes)
+            stateDirectory: directory, bucketIdentity: bucketIdentity, limitBytes: limitBytes, disk: disk)
         var uploads = UploadQueue.Configuration()
         uploads.propertiesLingerNanoseconds = 0
         // The queue waits in real time: a pause that the simulated clock skips would be a loop.
@@ -125,8 +130,8 @@ final class Mount: @unchecked Sendable {
     private func startAgain() throws {
         (line, cache, area, queue, attributes, fileSystem) = try Self.start(
             between ?? store, time, directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, remembers,
-            configure)
-        leftovers = fileSystem.recover()
+            disk, configure)
+        (leftovers, damaged) = fileSystem.recover()
     }
 
     /// Ends the mount in good order, pending data or not, and mounts again.
@@ -162,6 +167,15 @@ final class Mount: @unchecked Sendable {
 
     /// Called by `kill` once nothing reaches the store any more: to let go what a test holds.
     var onKill: (() -> Void)?
+
+    /// The paths of the journals of all staged files, of other mounts' too.
+    func journals() throws -> [String] {
+        let root = directory + "/staging"
+        return try FileManager.default.contentsOfDirectory(atPath: root).flatMap { session in
+            try FileManager.default.contentsOfDirectory(atPath: "\(root)/\(session)")
+                .filter { $0.hasSuffix(".journal") }.map { "\(root)/\(session)/\($0)" }
+        }
+    }
 
     /// Returns when the renames that an earlier mount began are ended, or have failed.
     func resumed() async {

@@ -27,6 +27,7 @@ enum RandomCall: Sendable, CustomStringConvertible {
     case kill
     case writeRemotely(String, count: Int, fill: UInt8)
     case removeRemotely(String)
+    case setWall(bySeconds: Int64)
 
     var description: String {
         switch self {
@@ -55,6 +56,7 @@ enum RandomCall: Sendable, CustomStringConvertible {
         case .writeRemotely(let path, let count, let fill):
             ".writeRemotely(\"\(path)\", count: \(count), fill: \(fill))"
         case .removeRemotely(let path): ".removeRemotely(\"\(path)\")"
+        case .setWall(let seconds): ".setWall(bySeconds: \(seconds))"
         }
     }
 
@@ -85,7 +87,18 @@ enum RandomCall: Sendable, CustomStringConvertible {
         }
     }
 
-    static func random(_ random: inout SplitMix64) -> RandomCall {
+    /// A sequence of calls; now and then somebody sets the clock.
+    static func sequence(seed: UInt64, count: Int) -> [RandomCall] {
+        var (random, clock) = (SplitMix64(seed: seed), SplitMix64(seed: ~seed))
+        return (0..<count).flatMap { _ in
+            let call = Self.random(&random)
+            guard Int.random(in: 0..<10, using: &clock) == 0 else { return [call] }
+            let seconds: Int64 = [1, 30, 61, 3600, 86_400, 31_536_000].randomElement(using: &clock)!
+            return [.setWall(bySeconds: Bool.random(using: &clock) ? seconds : -seconds), call]
+        }
+    }
+
+    private static func random(_ random: inout SplitMix64) -> RandomCall {
         let slot = Int.random(in: 0..<slotCount, using: &random)
         let fill = UInt8.random(in: 0...250, using: &random)
         let mode: UInt32 = [0o600, 0o644, 0o755, 0o400].randomElement(using: &random)!

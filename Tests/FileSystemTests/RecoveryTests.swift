@@ -1,6 +1,7 @@
 // What a killed mount leaves, and what the next one makes of it.
 
 import Base
+import FoundationEssentials
 import MemoryStore
 import ObjectStore
 import Staging
@@ -85,6 +86,52 @@ struct RecoveryTests {
         await next.drain()
         #expect(next.store.text(at: "f") == "pending")
         await next.fileSystem.shutDown()
+    }
+
+    /// Damage of one file is told, left where it is, and keeps nothing else from being recovered.
+    @Test func damageIsTold() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.setFaults(refusing)
+        try await mount.write("good", "pending")
+        let good = Set(try mount.journals())
+        try await mount.write("bad", "pending")
+        let bad = try #require(try mount.journals().first { !good.contains($0) })
+        await mount.fileSystem.shutDown()
+        var journal = try #require(FileManager.default.contents(atPath: bad))
+        journal[20] ^= 1
+        try journal.write(to: URL(filePath: bad))
+        mount.store.setFaults(FaultPlan())
+        let next = try Mount(store: mount.store, directory: mount.directory)
+        #expect(next.damaged == [bad])
+        await next.drain()
+        #expect(next.store.keys() == ["good"])
+        await next.fileSystem.shutDown()
+        #expect(FileManager.default.contents(atPath: bad) == journal)
+    }
+
+    /// A flush of a directory sends its files side by side, and one that is refused keeps no other from being sent.
+    @Test func aFlushBringsAllOfADirectory() async throws {
+        let mount = try Mount()
+        try await mount.makeDirectory("d")
+        try await mount.prove()
+        var open: [OpenFile] = []
+        for name in ["d/a", "d/b", "d/c", "other"] {
+            open.append(try await mount.create(name))
+            try await mount.write(open.last!, pattern(1000), at: 0)
+        }
+        #expect(mount.fileSystem.pendingUploads(below: "d").map(\.path).sorted() == ["/d/a", "/d/b", "/d/c"])
+        #expect(mount.fileSystem.pendingUploads(below: "/d/a/").map(\.path) == ["/d/a"])
+        #expect(mount.fileSystem.pendingUploads(below: "oth").isEmpty)
+        mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .putObject, when: .nth(1)))
+        mount.store.pause(.putObject)
+        async let flushed = failure { try await mount.fileSystem.flush(path: "d") }
+        await mount.store.untilHeld(.putObject, count: 2)
+        mount.store.resume(.putObject)
+        #expect(await flushed == .accessDenied)
+        #expect(mount.store.keys(under: "d/").count { $0 != "d/" } >= 2)
+        #expect(mount.store.bytes(at: "other") == nil)
+        for file in open { try? await mount.close(file) }
     }
 
     /// What lies outside of the prefix of the next mount is uploaded all the same.

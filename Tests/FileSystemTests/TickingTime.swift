@@ -6,7 +6,7 @@ import Base
 /// `advance`. Wall-clock time has a resolution of its own: no two looks are alike, so no two changes of a file are.
 /// `sleep` gives way to others and lets no time pass.
 final class TickingTime: TimeSource {
-    private let state = Lock((monotonic: UInt64(1_000_000_000_000), wall: UInt64(1_700_000_000_000_000_000)))
+    private let state = Lock((monotonic: UInt64(1_000_000_000_000), wall: Int64(1_700_000_000_000_000_000)))
 
     var monotonicNanoseconds: UInt64 {
         state.withLock { state in
@@ -19,7 +19,7 @@ final class TickingTime: TimeSource {
         state.withLock { state in
             state.wall += 1000
             return Timestamp(
-                seconds: Int64(state.wall / 1_000_000_000), nanoseconds: Int32(state.wall % 1_000_000_000))
+                seconds: state.wall / 1_000_000_000, nanoseconds: Int32(state.wall % 1_000_000_000))
         }
     }
 
@@ -30,7 +30,12 @@ final class TickingTime: TimeSource {
     func advance(seconds: UInt64) {
         state.withLock { state in
             state.monotonic += seconds * 1_000_000_000
-            state.wall += seconds * 1_000_000_000
+            state.wall += Int64(seconds) * 1_000_000_000
         }
+    }
+
+    /// Somebody sets the clock on the wall, forward or back; how much time passes is another matter.
+    func setWall(bySeconds seconds: Int64) {
+        state.withLock { $0.wall += seconds * 1_000_000_000 }
     }
 }

@@ -45,9 +45,10 @@ struct StagedFileTests {
                     model += [UInt8](repeating: 0, count: count - model.count)
                 }
             case 8:
+                let current = fixture
                 try await file.materialise(ByteRange(0, file.byteCount)) { version, range throws(StoreError) in
                     let sink = CollectingSink()
-                    _ = try await fixture.store.get(
+                    _ = try await current.store.get(
                         GetRequest(key: version.key, etag: version.etag, range: range), into: sink)
                     return sink.bytes
                 }

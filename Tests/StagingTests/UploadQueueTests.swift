@@ -47,6 +47,21 @@ struct UploadQueueTests {
         #expect(fixture.store.openUploads.isEmpty)
     }
 
+    /// What was acknowledged before it began, by an earlier try, is no speed of this one.
+    @Test func ratesCountFromTheBeginning() {
+        func rate(_ sent: Int, before: Int = 0, since: UInt64? = 1_000_000_000, at now: UInt64 = 3_000_000_000) -> Int?
+        {
+            UploadProgress(
+                phase: .sending, sentBytes: sent, totalBytes: 10_000, failure: nil, pendingSince: nil,
+                sendingSince: since, sentBytesBefore: before
+            ).bytesPerSecond(at: now)
+        }
+        #expect(rate(1000) == 500)
+        #expect(rate(1000, before: 600) == 200)
+        #expect(rate(0) == nil && rate(600, before: 600) == nil && rate(1000, since: nil) == nil)
+        #expect(rate(1000, at: 1_000_000_000) == nil)
+    }
+
     /// A failed upload keeps the data, says so, and succeeds later by itself.
     @Test func failureIsReportedKeptAndRetried() async throws {
         let fixture = try StagingFixture()
