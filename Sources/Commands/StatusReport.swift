@@ -30,6 +30,12 @@ public enum StatusReport {
                     + "\(prefetch.wasted) wasted")
         }
         if !status.requests.isEmpty { lines.append("  requests   \(requests(status.requests))") }
+        for rename in status.renames ?? [] {
+            lines.append(
+                "  renaming   \(rename.from) to \(rename.to): \(rename.objectsCopied) of "
+                    + "\(Message.count(rename.objectsTotal, "object")) copied"
+                    + (rename.isResumed ? ", begun by an earlier mount" : ""))
+        }
         lines += uploads(status)
         for leftover in status.leftovers {
             let files = Message.count(leftover.files, "file")

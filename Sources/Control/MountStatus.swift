@@ -48,6 +48,8 @@ public struct MountStatus: Sendable, Codable, Equatable {
     public var operations: [String: Operation]?
     /// File operations under way, the longest waiting first; at most `waitingMax`.
     public var waiting: [Waiting]?
+    /// Renames of directories under way; nil from daemons that do not tell.
+    public var renames: [Rename]?
     /// The processes that asked most since the mount began; at most `processesMax`.
     public var processes: [Process]?
     /// By operation: `GetObject`, `PutObject`, `ListObjectsV2`, …
@@ -149,6 +151,32 @@ public struct MountStatus: Sendable, Codable, Equatable {
             case bytesTotal = "bytes_total"
             case lastError = "last_error"
             case bytesPerSecond = "bytes_per_second"
+        }
+    }
+
+    /// A directory that is being renamed: copied object by object, then removed at its old place.
+    public struct Rename: Sendable, Codable, Equatable {
+        /// Relative to the mountpoint.
+        public var from: String
+        public var to: String
+        public var objectsCopied: Int
+        public var objectsTotal: Int
+        /// An earlier mount began it.
+        public var isResumed: Bool
+
+        public init(from: String, to: String, objectsCopied: Int, objectsTotal: Int, isResumed: Bool) {
+            self.from = from
+            self.to = to
+            self.objectsCopied = objectsCopied
+            self.objectsTotal = objectsTotal
+            self.isResumed = isResumed
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case from, to
+            case objectsCopied = "objects_copied"
+            case objectsTotal = "objects_total"
+            case isResumed = "resumed"
         }
     }
 
@@ -334,7 +362,7 @@ public struct MountStatus: Sendable, Codable, Equatable {
 
     enum CodingKeys: String, CodingKey {
         case version, pid, mountpoint, source, endpoint, region, state, uploads, leftovers, cache, prefetch, requests
-        case operations, waiting, processes, damaged
+        case operations, waiting, processes, damaged, renames
         case oldestDirtySeconds = "oldest_dirty_seconds"
         case startedAt = "started_at"
         case uptimeSeconds = "uptime_seconds"

@@ -36,9 +36,9 @@ public struct AttributeCodec: Sendable {
     /// The kind that the metadata tells; `.file` when it tells none.
     public static func kind(of metadata: [String: String]) -> FileKind {
         if metadata["symlink-target"] != nil || metadata["--symlink-target"] != nil { return .symlink }
-        guard let mode = number(metadata["mode"]), let kind = FileKind(typeBits: UInt32(truncatingIfNeeded: mode)),
-            kind != .directory
-        else { return .file }
+        guard let mode = mode(of: metadata), let kind = FileKind(typeBits: mode), kind != .directory else {
+            return .file
+        }
         return kind
     }
 
@@ -50,9 +50,7 @@ public struct AttributeCodec: Sendable {
     public func attributes(of metadata: [String: String], kind: FileKind, lastModified: Timestamp) -> FileAttributes {
         var result = defaults(for: kind, time: lastModified)
         func first(_ keys: String...) -> String? { keys.lazy.compactMap { metadata[$0] }.first }
-        if let mode = Self.number(first("mode", "permissions", "goog-reserved-posix-mode")) {
-            result.permissions = UInt32(truncatingIfNeeded: mode) & 0o7777
-        }
+        if let mode = Self.mode(of: metadata) { result.permissions = mode & 0o7777 }
         if let device = Self.number(metadata["rdev"]) { result.device = UInt32(truncatingIfNeeded: device) }
         if let uid = Self.number(first("uid", "owner", "goog-reserved-posix-uid")) {
             result.uid = UInt32(clamping: uid)
@@ -92,6 +90,20 @@ public struct AttributeCodec: Sendable {
     private static let foreignKeys = [
         "permissions", "owner", "group", "--symlink-target", "goog-reserved-posix-mode", "goog-reserved-file-mtime",
     ]
+
+    /// Type and permission bits. s3fs, s3sync and geesefs write them in decimal. rclone writes octal with type bits
+    /// (`--metadata`: `100664`), which as decimal is no mode, and Google's tools octal permissions.
+    private static func mode(of metadata: [String: String]) -> UInt32? {
+        guard let text = metadata["mode"] ?? metadata["permissions"] else {
+            return metadata["goog-reserved-posix-mode"].flatMap { UInt32($0, radix: 8) }
+        }
+        let octal = UInt32(text, radix: 8)
+        if let octal, text.hasPrefix("0") { return octal }
+        guard let decimal = number(text).map({ UInt32(truncatingIfNeeded: $0) }) else { return nil }
+        let isMode = decimal <= 0o7777 || decimal <= 0o177777 && FileKind(typeBits: decimal) != nil
+        if !isMode, let octal, octal <= 0o177777, FileKind(typeBits: octal) != nil { return octal }
+        return decimal
+    }
 
     /// Decimal; with a fraction cut off, as some tools write.
     private static func number(_ text: String?) -> Int64? {

@@ -77,6 +77,7 @@ struct DirectoryState {
     var inodes: [FileName: UInt64] = [:]
     /// Whether the names asked for are opened, and in which order.
     var lookups = LookupPattern()
+    var removals = RemovalBurst()
     var siblings = SiblingPattern()
     var recentlyOpened: [FileName] = []
     /// When the listing began whose positions `siblings` speaks of.

@@ -201,6 +201,8 @@ extension FileSystem {
             throw FileSystemError(error)
         }
         guard page.objects.allSatisfy({ $0.key.bytes == prefix }), page.continuation == nil else {
+            // Not empty because something that was removed could not be: that is the reason to tell.
+            if let refusal = removals?.takeRefusal(below: prefix) { throw FileSystemError(refusal) }
             throw FileSystemError(.notEmpty)
         }
         return prefix

@@ -23,6 +23,7 @@ extension FileSystem {
             log.error(
                 "staged data of an earlier mount is damaged and was left where it is", metadata: ["journal": "\(path)"])
         }
+        resumeRemovals()
         for plan in area.leftPlans { resume(plan) }
         for file in adopted {
             if let node = graft(file) { owners.withLock { $0[ObjectIdentifier(file)] = node } }
@@ -70,7 +71,7 @@ extension FileSystem {
         }
     }
 
-    /// Every file with data that is not in the store.
+    /// Every file with data that is not in the store, or that is removed and still there.
     public var pendingUploads: [PendingUpload] { pendingUploads(below: "") }
 
     /// The same of a file, or of all below a directory, by its path relative to the mount.
@@ -83,7 +84,7 @@ extension FileSystem {
             return PendingUpload(
                 path: place, byteCount: file.byteCount,
                 dirtyByteCount: file.dirtyByteCount, progress: file.progress)
-        }
+        } + pendingRemovals
     }
 
     /// Brings everything to the store that can be brought: returns when nothing is pending, or when every file that is
@@ -108,6 +109,7 @@ extension FileSystem {
                 for file in next { group.addTask { await self.bringIfPossible(file) } }
             }
         }
+        await removals?.drain()
         reporter.cancel()
         let left = pendingUploads
         progress(left)
@@ -145,6 +147,13 @@ extension FileSystem {
             }
             for await error in group where failure == nil { failure = error }
         }
+        let prefix = ByteString(text.split(separator: "/").joined(separator: "/"))
+        do throws(FileSystemError) {
+            // Of names that no path can spell nobody asks here; they are removed all the same.
+            try await settleRemovals(below: configuration.prefix + prefix)
+        } catch {
+            failure = failure ?? error
+        }
         if let failure { throw failure }
     }
 
@@ -156,13 +165,16 @@ extension FileSystem {
 
     /// fsync(2) of a directory: everything below it.
     public func synchroniseDirectory(_ number: UInt64) -> Answer<Void> {
-        guard area.files.contains(where: { $0.needsUpload }) else { return .ready(()) }
+        guard area.files.contains(where: { $0.needsUpload }) || removals?.pendingKeys.isEmpty == false else {
+            return .ready(())
+        }
         return .later { () async throws(FileSystemError) in try await self.flush(path: self.path(number)) }
     }
 
     /// Ends the mount's use of the state directory. What is still pending stays for the next mount.
     public func shutDown() async {
         for file in area.files { await queue.settle(file) }
+        await removals?.stop()
         area.closeSession()
     }
 }

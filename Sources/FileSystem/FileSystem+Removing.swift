@@ -18,6 +18,7 @@ extension FileSystem {
 
     private func unlink(parent number: UInt64, name: FileName) async throws(FileSystemError) {
         try refuseIfReadOnly()
+        let startedAt = nowNanoseconds
         let node = try await resolve(parent: number, name: name, isReferenced: false)
         guard node.kind != .directory else { throw FileSystemError(.isDirectory) }
         try await keepParent(number, losing: name)
@@ -25,7 +26,7 @@ extension FileSystem {
         do throws(FileSystemError) {
             if let key {
                 node.stagedFile?.noteRemoval(isBegun: true)
-                try await delete(key)
+                try await remove(key, of: node, parent: number, startedAt: startedAt)
             }
         } catch {
             // Still there, as far as one can tell: what was pending must go on being uploaded.

@@ -52,6 +52,8 @@ extension FileSystem {
         var moved: [ObjectVersion] = []
         var keptCount = 0
         var failure: FileSystemError?
+        let progress = beginRename(from: plan.from, to: plan.to, count: plan.objects.count, isResumed: true)
+        defer { renames.end(progress) }
         await withTaskGroup(of: Result<Step, FileSystemError>.self) { group in
             for object in plan.objects {
                 group.addTask {
@@ -61,6 +63,7 @@ extension FileSystem {
                 }
             }
             for await outcome in group {
+                renames.noteCopied(progress)
                 switch outcome {
                 case .success(.moved(let version)): moved.append(version)
                 case .success(.gone): break

@@ -309,6 +309,8 @@ extension FileSystem {
                 objects: objects.map { RenamePlan.Moved($0, below: oldPrefix) }))
         // From here on a killed rename goes on at the next mount; one that fails is taken back.
         defer { area.remove(plan) }
+        let progress = beginRename(from: oldPrefix, to: newPrefix, count: moves.count)
+        defer { renames.end(progress) }
 
         // The old tree is whole until the end. A copy that failed may have been done all the same, so each is taken back;
         // but the marker of an empty directory that was to be replaced stays.
@@ -342,7 +344,9 @@ extension FileSystem {
             }
             for await (old, outcome) in group {
                 switch outcome {
-                case .success(let version): copied[old] = version
+                case .success(let version):
+                    copied[old] = version
+                    renames.noteCopied(progress)
                 case .failure(let error):
                     if failure == nil { failure = error }
                     group.cancelAll()
@@ -385,6 +389,15 @@ extension FileSystem {
         }
         forgetListings(below: node)
         return leftover
+    }
+
+    /// Shows a rename from now on, until `renames.end`.
+    func beginRename(from: ByteString, to: ByteString, count: Int, isResumed: Bool = false) -> Int {
+        func path(_ prefix: ByteString) -> String {
+            "/" + String(prefix.dropFirst(configuration.prefix.count).string.dropLast())
+        }
+        return renames.begin(
+            RenameProgress(from: path(from), to: path(to), totalCount: count, isResumed: isResumed))
     }
 
     /// All nodes below a directory that are files or symlinks.

@@ -20,6 +20,8 @@ public final class FileSystem: Sendable {
     let cache: BlockCache
     let area: StagingArea
     let queue: UploadQueue
+    /// Removals that are acknowledged early; nil has each wait for its answer.
+    let removals: RemovalQueue?
     /// What was learnt of names and attributes, over mounts; nil keeps nothing.
     public let attributes: AttributeStore?
     let time: any TimeSource
@@ -37,18 +39,22 @@ public final class FileSystem: Sendable {
     let outage = Lock(StoreOutage())
     /// Renames of an earlier mount that are being ended.
     let resumedRenames = Lock<[Task<Void, Never>]>([])
+    let renames = RenameProgresses()
     let prefetches = Lock(PrefetchStatistics())
     private let invalidation = Lock<(@Sendable ([KernelInvalidation]) -> Void)?>(nil)
     private let openFilesChanged = Lock<(@Sendable () -> Void)?>(nil)
 
+    /// - Parameter store: with `removals`, a `SettledStore` over what those remove from.
     public init(
         store: any ObjectStore, cache: BlockCache, area: StagingArea, queue: UploadQueue,
-        attributes: AttributeStore? = nil, configuration: FileSystemConfiguration, time: any TimeSource, log: Logger
+        removals: RemovalQueue? = nil, attributes: AttributeStore? = nil, configuration: FileSystemConfiguration,
+        time: any TimeSource, log: Logger
     ) {
         self.store = store
         self.cache = cache
         self.area = area
         self.queue = queue
+        self.removals = removals
         self.attributes = attributes
         self.configuration = configuration
         self.time = time
@@ -65,7 +71,11 @@ public final class FileSystem: Sendable {
         queue.observe(
             published: { [weak self] file, version in self?.uploadWasPublished(file, version) },
             conflicted: { [weak self] file, lost, saved in self?.uploadConflicted(file, lost: lost, savedAs: saved) })
+        removals?.onRefused { [weak self] in self?.removalsWereRefused($0) }
     }
+
+    /// The renames of directories that are under way.
+    public var renameProgress: [RenameProgress] { renames.all }
 
     /// Sets who tells the kernel what to forget. Called outside all locks; must not block.
     public func onInvalidation(_ action: @escaping @Sendable ([KernelInvalidation]) -> Void) {

@@ -23,6 +23,7 @@ public final class StagingArea: Sendable {
         var adopted: [Session] = []
         var orphaned: (@Sendable (OrphanedUploads) -> Void)?
         var leftPlans: [StoredPlan] = []
+        var leftRemovals: [LeftRemovals] = []
     }
 
     private let session: Session
@@ -164,6 +165,26 @@ public final class StagingArea: Sendable {
         }
     }
 
+    /// What ended mounts of this bucket had acknowledged as removed and not removed yet, as `adoptLeftovers` found it.
+    public var leftRemovals: [LeftRemovals] { contents.withLock { $0.leftRemovals } }
+
+    /// Takes over the removal journals of an ended session.
+    private func adoptRemovals(_ names: [String], of directory: String, _ damaged: inout [String]) {
+        for name in names {
+            let path = newPath(suffix: RemovalJournal.suffix)
+            guard let removals = RemovalJournal.load(directory + "/" + name) else {
+                damaged.append(directory + "/" + name)
+                continue
+            }
+            guard !removals.isEmpty else { continue }
+            guard rename(directory + "/" + name, path) == 0 else {
+                damaged.append(directory + "/" + name)
+                continue
+            }
+            contents.withLock { $0.leftRemovals.append(LeftRemovals(path: path, removals: removals)) }
+        }
+    }
+
     // MARK: What others left
 
     /// Takes over what ended mounts of this bucket left behind.
@@ -181,8 +202,9 @@ public final class StagingArea: Sendable {
             let identity = Self.readText(directory + "/owner") ?? ""
             let journals = Self.entries(of: directory).filter { $0.hasSuffix(".journal") }
             let plans = Self.entries(of: directory).filter { $0.hasSuffix(Self.planSuffix) }
+            let removals = Self.entries(of: directory).filter { $0.hasSuffix(RemovalJournal.suffix) }
             guard identity == bucketIdentity else {
-                if journals.isEmpty, plans.isEmpty {
+                if journals.isEmpty, plans.isEmpty, !Self.holdsRemovals(removals, in: directory) {
                     Self.remove(found)
                 } else {
                     foreign.append(
@@ -194,6 +216,7 @@ public final class StagingArea: Sendable {
                 continue
             }
             adoptPlans(plans, of: directory, &damaged)
+            adoptRemovals(removals, of: directory, &damaged)
             var loaded = 0
             for journal in journals {
                 let id = String(journal.dropLast(".journal".count))
@@ -262,7 +285,9 @@ public final class StagingArea: Sendable {
         let sessions = contents.withLock { [session] + $0.adopted }
         for session in sessions {
             let kept = Self.entries(of: session.directory)
-            if kept.contains(where: { $0.hasSuffix(".journal") || $0.hasSuffix(Self.planSuffix) }) {
+            if kept.contains(where: { $0.hasSuffix(".journal") || $0.hasSuffix(Self.planSuffix) })
+                || Self.holdsRemovals(kept, in: session.directory)
+            {
                 close(session.lockDescriptor)
             } else {
                 Self.remove(session)
@@ -299,6 +324,15 @@ public final class StagingArea: Sendable {
         close(session.lockDescriptor)
     }
 
+    /// Whether one of these files is a journal of removals with something in it.
+    private static func holdsRemovals(_ names: [String], in directory: String) -> Bool {
+        names.contains { name in
+            var status = stat()
+            return name.hasSuffix(RemovalJournal.suffix) && stat(directory + "/" + name, &status) == 0
+                && status.st_size > 0
+        }
+    }
+
     private static func makeDirectory(_ path: String) throws(StagingError) {
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw .disk(code: errno, action: "creating \(path)") }
     }
@@ -333,6 +367,12 @@ public final class StagingArea: Sendable {
         guard count >= 0 else { return nil }
         return String(decoding: bytes[..<count].prefix { $0 != 0x0a }, as: UTF8.self)
     }
+}
+
+/// A journal of removals that an ended mount did not make.
+public struct LeftRemovals: Sendable, Equatable {
+    let path: String
+    public let removals: [Removal]
 }
 
 /// Staged data of a bucket that is not this mount's.

@@ -66,6 +66,11 @@ final class MountControl: ControlDelegate {
         status.oldestDirtySeconds = pending.compactMap(\.progress.pendingSince).min().map {
             Int((now &- min(now, $0)) / 1_000_000_000)
         }
+        status.renames = mount.fileSystem.renameProgress.map {
+            MountStatus.Rename(
+                from: Self.relative($0.from), to: Self.relative($0.to), objectsCopied: $0.copiedCount,
+                objectsTotal: $0.totalCount, isResumed: $0.isResumed)
+        }
         let cache = mount.cache.statistics
         status.cache = MountStatus.Cache(
             memoryBytes: mount.pool.leasedBytes, memoryLimit: mount.pool.bufferCountMax * mount.pool.bufferBytes,

@@ -103,7 +103,7 @@ final class MountService: Sendable {
         // A mount that is there already goes on, whatever the store says now.
         if !plan.isOffline, place?.isSuccessor != true { try await check(store, plan, ready) }
         // What files are read from and sent to; the S3 store itself stays for its figures.
-        let files: any ObjectStore = plan.isOffline ? OfflineStore(capabilities: store.capabilities) : store
+        let bucket: any ObjectStore = plan.isOffline ? OfflineStore(capabilities: store.capabilities) : store
 
         let area: StagingArea
         try StateDirectory.make(plan.stateDirectory)
@@ -116,6 +116,8 @@ final class MountService: Sendable {
             throw MountFailure("\(error)", remedy: "choose another --state-dir")
         }
         let time = SystemTime()
+        let removals = RemovalQueue(store: bucket, area: area, time: time, log: Logger(label: "remove"))
+        let files = SettledStore(bucket, removals)
         // doc/design/reading.md says why 32 KiB.
         let pool = BufferPool(limitBytes: plan.memoryBytes, bufferBytes: 32 << 10)
         var cacheConfiguration = BlockCacheConfiguration()
@@ -133,7 +135,7 @@ final class MountService: Sendable {
         ) { version, range throws(StoreError) in try await cache.read(version, range: range).array }
         let attributes = attributeStore(plan, time)
         let fileSystem = FileSystem(
-            store: files, cache: cache, area: area, queue: queue, attributes: attributes,
+            store: files, cache: cache, area: area, queue: queue, removals: removals, attributes: attributes,
             configuration: configuration(plan, firstNodeNumber: place?.firstNodeNumber), time: time,
             log: Logger(label: "files"))
         // Offline, what waits for its upload stays where it is, for a mount that can send it.

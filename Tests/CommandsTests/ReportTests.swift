@@ -44,6 +44,20 @@ struct ReportTests {
         #expect(HolderListing.lines(MountHolders()).count == 1)
     }
 
+    @Test func aRenameIsShown() {
+        var status = MountStatus(
+            version: "0.1.0", pid: 42, mountpoint: "/mnt", source: "s3://b", endpoint: "http://h:9", region: "",
+            startedAt: "2026-01-01T00:00:00Z", uptimeSeconds: 1)
+        status.renames = [
+            .init(from: "a", to: "b/c", objectsCopied: 3, objectsTotal: 7, isResumed: false),
+            .init(from: "d", to: "e\nf", objectsCopied: 0, objectsTotal: 1, isResumed: true),
+        ]
+        let lines = StatusReport.lines(status)
+        #expect(lines.contains("  renaming   a to b/c: 3 of 7 objects copied"))
+        #expect(lines.contains("  renaming   d to e\\nf: 0 of 1 object copied, begun by an earlier mount"))
+        #expect(status.json().contains("\"objects_copied\":3"))
+    }
+
     @Test func statusForPeople() {
         var status = MountStatus(
             version: "0.1.0", pid: 42, mountpoint: "/mnt", source: "s3://b/p/", endpoint: "http://h:9",

@@ -35,10 +35,25 @@ struct AttributeTests {
             tool: "rclone", metadata: ["mtime": "1600000000.5"], permissions: 0o644, owner: 1000,
             modified: .init(seconds: 1_600_000_000, nanoseconds: 500_000_000)),
         Form(
+            tool: "rclone --metadata",
+            metadata: [
+                "mtime": "1600000000.5", "mode": "100640", "uid": "9", "gid": "10", "atime": "2020-01-01T00:00:00Z",
+            ],
+            permissions: 0o640, owner: 9, modified: .init(seconds: 1_600_000_000, nanoseconds: 500_000_000)),
+        Form(
+            tool: "geesefs", metadata: ["mode": "33200", "uid": "9", "mtime": "1600000000"], permissions: 0o660,
+            owner: 9, modified: .init(seconds: 1_600_000_000)),
+        Form(
+            tool: "octal without type", metadata: ["mode": "0750"], permissions: 0o750, owner: 1000,
+            modified: .init(seconds: 1_700_000_000)),
+        Form(
+            tool: "decimal without type", metadata: ["mode": "488"], permissions: 0o750, owner: 1000,
+            modified: .init(seconds: 1_700_000_000)),
+        Form(
             tool: "s3sync", metadata: ["owner": "9", "group": "10", "permissions": "416"], permissions: 0o640, owner: 9,
             modified: .init(seconds: 1_700_000_000)),
         Form(
-            tool: "GCS", metadata: ["goog-reserved-posix-mode": "384", "goog-reserved-file-mtime": "1500000000"],
+            tool: "GCS", metadata: ["goog-reserved-posix-mode": "600", "goog-reserved-file-mtime": "1500000000"],
             permissions: 0o600, owner: 1000, modified: .init(seconds: 1_500_000_000)),
         Form(
             tool: "rubbish", metadata: ["mode": "x", "uid": "", "mtime": "yesterday"], permissions: 0o644, owner: 1000,

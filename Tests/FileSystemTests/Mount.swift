@@ -100,16 +100,23 @@ final class Mount: @unchecked Sendable {
         let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         let line = CuttableStore(store)
         let pool = BufferPool(limitBytes: memoryBlockCount * blockBytes, bufferBytes: blockBytes)
-        let cache = BlockCache(store: line, pool: pool)
         let area = try StagingArea(
             stateDirectory: directory, bucketIdentity: bucketIdentity, limitBytes: limitBytes, disk: disk)
+        // As for the uploads below: real time.
+        var batches = RemovalQueue.Configuration()
+        batches.retryNanoseconds = 1_000_000
+        batches.retryNanosecondsMax = 5_000_000
+        let removals = RemovalQueue(
+            store: line, area: area, configuration: batches, time: SystemTime(), log: silent)
+        let settled = SettledStore(line, removals)
+        let cache = BlockCache(store: settled, pool: pool)
         var uploads = UploadQueue.Configuration()
         uploads.propertiesLingerNanoseconds = 0
         // The queue waits in real time: a pause that the simulated clock skips would be a loop.
         uploads.retryNanoseconds = 1_000_000
         uploads.retryNanosecondsMax = 5_000_000
         let queue = UploadQueue(
-            store: line, area: area, configuration: uploads, time: SystemTime(), log: silent
+            store: settled, area: area, configuration: uploads, time: SystemTime(), log: silent
         ) { version, range throws(StoreError) in try await cache.read(version, range: range).array }
         let attributes =
             remembers
@@ -122,8 +129,8 @@ final class Mount: @unchecked Sendable {
         configuration.gid = 1000
         configure(&configuration)
         let fileSystem = FileSystem(
-            store: line, cache: cache, area: area, queue: queue, attributes: attributes, configuration: configuration,
-            time: time, log: silent)
+            store: settled, cache: cache, area: area, queue: queue, removals: removals, attributes: attributes,
+            configuration: configuration, time: time, log: silent)
         return (line, cache, area, queue, attributes, fileSystem)
     }
 

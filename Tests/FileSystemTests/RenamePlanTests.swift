@@ -27,6 +27,25 @@ struct RenamePlanTests {
         #expect(RenamePlan(RenamePlan(from: "", to: "b/", objects: []).encoded) == nil, "never the whole bucket")
     }
 
+    @Test func aRenameShowsHowFarItIs() async throws {
+        let mount = try Mount { $0.prefix = "p/" }
+        for index in 0..<5 { mount.store.write("text \(index)", at: "p/d/f\(index)") }
+        #expect(mount.fileSystem.renameProgress.isEmpty)
+        mount.store.pause(.copyObject)
+        mount.store.pause(.deleteObjects)
+        async let renamed: Void = mount.rename("d", to: "e")
+        await mount.store.untilHeld(.copyObject, count: 5)
+        var expected = RenameProgress(from: "/d", to: "/e", totalCount: 5, isResumed: false)
+        #expect(mount.fileSystem.renameProgress == [expected])
+        mount.store.resume(.copyObject)
+        await mount.store.untilHeld(.deleteObjects)
+        expected.copiedCount = 5
+        #expect(mount.fileSystem.renameProgress == [expected])
+        mount.store.resume(.deleteObjects)
+        try await renamed
+        #expect(mount.fileSystem.renameProgress.isEmpty)
+    }
+
     private func tree(_ mount: Mount, _ path: String) async throws -> [String: String] {
         var result: [String: String] = [:]
         for entry in try await mount.list(path) {

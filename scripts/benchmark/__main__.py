@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from .names import NAMES_PARTS, names_workloads
 from .processes import Failed, TimedOut
 from .reading import READING_PARTS, reading_workloads
 from .report import COLUMNS, Row, Run, format_rows
@@ -41,6 +42,7 @@ SETS = {
     "all": (all_workloads, set(FULL) - {"huge", "medium", "change", "written"}),
     "reading": (reading_workloads, READING_PARTS),
     "writing": (writing_workloads, WRITING_PARTS),
+    "names": (names_workloads, NAMES_PARTS),
 }
 
 
@@ -266,7 +268,7 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, default=3, help="runs of each workload, of which the median counts (3)")
     parser.add_argument("--quick", action="store_true", help="an eighth of the data, one run: minutes, not hours")
-    parser.add_argument("--set", default="all", choices=SETS, help="reading, writing: what these are judged by (all)")
+    parser.add_argument("--set", default="all", choices=SETS, help="reading, writing, names: what these are judged by (all)")
     parser.add_argument("--only", metavar="NAME,...", help="these workloads, by the name that stands in brackets")
     parser.add_argument("--tools", default="pail,s3fs,rclone", metavar="NAME,...", help="of pail, s3fs, rclone")
     parser.add_argument("--modes", default="direct,relay", metavar="NAME,...", help="of direct, relay")

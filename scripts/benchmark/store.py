@@ -93,9 +93,9 @@ class Store:
 
     # --- objects ---
 
-    def put_many(self, objects: list[tuple[str, bytes]]) -> None:
+    def put_many(self, objects: list[tuple[str, bytes]], metadata: dict[str, str] | None = None) -> None:
         def put(item):
-            self.client.put_object(Bucket=BUCKET, Key=item[0], Body=item[1])
+            self.client.put_object(Bucket=BUCKET, Key=item[0], Body=item[1], Metadata=metadata or {})
 
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             list(pool.map(put, objects))

@@ -1,0 +1,176 @@
+// Removals that follow each other are acknowledged before the store has made them, and are not lost, nor is an error.
+
+import Base
+import MemoryStore
+import ObjectModel
+import ObjectStore
+import Staging
+import Testing
+
+@testable import FileSystem
+
+@Suite(.timeLimit(.minutes(5)))
+struct RemovalTests {
+    /// A directory `d` with its marker and so many files, held as by who works in it.
+    private func withFiles(_ count: Int, _ body: (Mount) async throws -> Void) async throws {
+        let mount = try Mount { $0.attributePolicy = .listing }
+        mount.store.write("", at: "d/")
+        for index in 0..<count { mount.store.write("text \(index)", at: "d/f\(index)") }
+        try await mount.withNode("d") { _ in
+            _ = try await mount.names("d")
+            try await body(mount)
+        }
+    }
+
+    /// Removes all of `d` while the store makes no removal but the first two.
+    private func removeEarly(_ count: Int, _ mount: Mount) async throws {
+        for index in 0..<min(2, count) { try await mount.unlink("d/f\(index)") }
+        mount.store.pause(.deleteObject)
+        mount.store.pause(.deleteObjects)
+        for index in 2..<count { try await mount.unlink("d/f\(index)") }
+    }
+
+    private func letGo(_ mount: Mount) {
+        mount.store.resume(.deleteObject)
+        mount.store.resume(.deleteObjects)
+    }
+
+    @Test func aRunOfRemovalsIsFewRequests() async throws {
+        try await withFiles(200) { mount in
+            let requests = try await mount.requests {
+                try await removeEarly(200, mount)
+                letGo(mount)
+                try await mount.removeDirectory("d")
+            }
+            #expect(mount.store.keys().isEmpty, "rmdir comes after them")
+            let removals = requests[.deleteObject] + requests[.deleteObjects]
+            #expect(removals <= 12, "\(requests)")
+            #expect(requests.total <= 16, "\(requests)")
+        }
+    }
+
+    @Test func theFirstOnesWaitAndSoDoesWhoPauses() async throws {
+        try await withFiles(8) { mount in
+            mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObject, when: .always))
+            for index in 0..<3 {
+                #expect(await failure { try await mount.unlink("d/f\(index)") } == .accessDenied)
+            }
+            mount.store.setFaults(FaultPlan())
+            try await mount.unlink("d/f0")
+            try await mount.unlink("d/f1")
+            mount.time.advance(seconds: 1)
+            mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObject, when: .always))
+            #expect(await failure { try await mount.unlink("d/f2") } == .accessDenied)
+        }
+    }
+
+    @Test func whatIsRemovedIsNotSeenAgain() async throws {
+        try await withFiles(20) { mount in
+            try await removeEarly(20, mount)
+            #expect(mount.store.keys(under: "d/f").count == 18, "none of it has happened")
+            #expect(try await mount.names("d").isEmpty)
+            #expect(await failure { _ = try await mount.status("d/f9") } == .notFound)
+            mount.expire()
+            // Whoever asks the store now waits for what is to be removed there.
+            async let names = mount.names("d")
+            async let status = mount.statusIfPresent("d/f9")
+            await mount.store.untilHeld(.deleteObject)
+            letGo(mount)
+            #expect(try await names.isEmpty)
+            #expect(try await status == nil)
+        }
+    }
+
+    @Test func aNameIsFreeForAnother() async throws {
+        try await withFiles(10) { mount in
+            try await removeEarly(10, mount)
+            async let written: Void = mount.write("d/f7", "new")
+            async let renamed: Void = mount.write("d/other", "moved")
+            await mount.store.untilHeld(.deleteObject)
+            letGo(mount)
+            try await written
+            try await renamed
+            try await mount.rename("d/other", to: "d/f8")
+            #expect(await mount.drain().isEmpty)
+            #expect(mount.store.text(at: "d/f7") == "new")
+            #expect(mount.store.text(at: "d/f8") == "moved")
+            #expect(try await mount.names("d").sorted() == ["f7", "f8"])
+        }
+    }
+
+    @Test func anUnmountWaitsForThem() async throws {
+        try await withFiles(10) { mount in
+            try await removeEarly(10, mount)
+            #expect(mount.fileSystem.pendingUploads.count == 8)
+            async let left = mount.drain()
+            letGo(mount)
+            #expect(await left.isEmpty)
+            #expect(mount.store.keys() == ["d/"])
+        }
+    }
+
+    @Test func aKilledMountsRemovalsAreMadeByTheNext() async throws {
+        let time = SimulatedTime()
+        let mount = try Mount(store: MemoryStore(time: time)) { $0.attributePolicy = .listing }
+        for index in 0..<20 { mount.store.write("text \(index)", at: "d/f\(index)") }
+        try await mount.withNode("d") { _ in
+            _ = try await mount.names("d")
+            try await removeEarly(20, mount)
+        }
+        mount.onKill = {
+            // Another client puts other bytes at one key meanwhile.
+            time.advance(nanoseconds: 5_000_000_000)
+            mount.store.write("of another", at: "d/f15")
+            letGo(mount)
+        }
+        try await mount.kill(isImageFirst: true)
+        #expect(try await mount.names("d") == ["f15"])
+        #expect(await mount.drain().isEmpty)
+        #expect(mount.store.keys(under: "d/f") == ["d/f15"])
+        try await mount.remount()
+        #expect(mount.area.leftRemovals.isEmpty, "done once")
+    }
+
+    @Test func aRefusalIsToldAndTheNameIsThereAgain() async throws {
+        try await withFiles(20) { mount in
+            try await removeEarly(20, mount)
+            mount.store.setFaults(
+                FaultPlan().adding(.accessDenied, on: .deleteObjects, key: "d/f9", when: .always))
+            letGo(mount)
+            #expect(await failure { try await mount.removeDirectory("d") } == .accessDenied)
+            #expect(await failure { try await mount.removeDirectory("d") } == .notEmpty, "told once")
+            #expect(try await mount.names("d") == ["f9"])
+            #expect(mount.store.keys() == ["d/", "d/f9"])
+            // From here on nothing is believed to succeed.
+            mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObject, when: .always))
+            #expect(await failure { try await mount.unlink("d/f9") } == .accessDenied)
+        }
+    }
+
+    @Test func aStoreThatFailsIsTriedAgain() async throws {
+        try await withFiles(20) { mount in
+            try await removeEarly(20, mount)
+            mount.store.setFaults(
+                FaultPlan().adding(.unreachable, on: .deleteObject, when: .first(3))
+                    .adding(.throttled, on: .deleteObjects, when: .first(3)))
+            letGo(mount)
+            while !mount.fileSystem.pendingUploads.isEmpty { _ = await mount.drain() }
+            #expect(mount.store.keys() == ["d/"])
+        }
+    }
+
+    @Test func burstsBeginAnewAfterPausesAndFailures() {
+        var burst = RemovalBurst()
+        let pause = RemovalBurst.pauseNanosecondsMax
+        #expect(!burst.goesOn(now: 0, epoch: 0))
+        burst.succeeded(startedAt: 1000, now: 1010, epoch: 0)
+        #expect(!burst.goesOn(now: 1020, epoch: 0))
+        burst.succeeded(startedAt: 1020, now: 1030, epoch: 0)
+        #expect(burst.goesOn(now: 1040, epoch: 0))
+        #expect(burst.goesOn(now: 1030 + pause, epoch: 0))
+        #expect(!burst.goesOn(now: 1031 + pause, epoch: 0))
+        #expect(!burst.goesOn(now: 1040, epoch: 1))
+        burst.succeeded(startedAt: 1040, now: 1050, epoch: 1)
+        #expect(!burst.goesOn(now: 1060, epoch: 1))
+    }
+}
