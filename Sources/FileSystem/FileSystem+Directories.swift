@@ -224,7 +224,11 @@ extension FileSystem {
                 return listing.entries.keys.contains { $0 != name } ? .nothing : .marker(marker, dentry.node)
             }
         }
-        if case .unknown = need() { try await fillListing(number) }
+        // A listing may be dropped again at once, where too many names are held.
+        for _ in 0..<3 {
+            guard case .unknown = need() else { break }
+            try await fillListing(number)
+        }
         guard case .marker(let key, let node) = need() else { return }
         let (attributes, old) = node.state.withLock { ($0.attributes, $0.properties) }
         try await putMarker(key, node: node, attributes: attributes, properties: old ?? ObjectProperties())

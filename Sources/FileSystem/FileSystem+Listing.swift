@@ -12,7 +12,7 @@ extension FileSystem {
     func fillListing(_ number: UInt64, pageCount: Int = .max) async throws(FileSystemError) {
         while true {
             guard let flight = try beginListing(number, pageCount: pageCount) else { return }
-            switch await flight.wait() {
+            switch await flight.wait(pageCount: pageCount) {
             case .complete: return
             case .failed(let error): throw error
             case .stopped: if pageCount < .max { return }
@@ -214,6 +214,7 @@ extension FileSystem {
         }
         for (name, entry) in late { listing.set(name, entry) }
         dentry.directory!.listing = listing
+        tree.noteListed(dentry)
         noteMarker(marker, of: dentry, startedAt: listing.startedAt)
         dentry.directory!.absent = [:]
         // What was learned of objects that are still the same stays.

@@ -14,14 +14,17 @@ extension FileSystem {
             return .failed(error.kind == .nameTooLong ? error : FileSystemError(.notFound))
         }
         switch find(parent: number, name: name, isReferenced: true) {
-        case .node(let node): return .ready(node.status)
+        case .node(let node):
+            tellInvalidations()
+            return .ready(node.status)
         case .absent:
             noteToldAbsent(number, name)
             return .fail(.notFound)
         case .failed(let error): return .failed(error)
         case .unknown:
             return .later { () async throws(FileSystemError) in
-                try await self.resolve(parent: number, name: name, isReferenced: true).status
+                defer { self.tellInvalidations() }
+                return try await self.resolve(parent: number, name: name, isReferenced: true).status
             }
         }
     }

@@ -118,6 +118,7 @@ extension FileSystem {
                 learn(ListedName(name: name, entry: entry, remembered: remembered), in: dentry)
             }
             dentry.directory!.listing = listing
+            tree.noteListed(dentry)
             if directory.isListed { dentry.directory!.hasMarker = directory.hasMarker }
         }
     }

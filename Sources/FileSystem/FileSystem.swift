@@ -67,7 +67,11 @@ public final class FileSystem: Sendable {
             number: Tree.rootNumber, kind: .directory, inode: InodeNumber.root,
             state: Node.State(
                 content: .none, attributes: codec.defaults(for: .directory, time: startedAt), validatedAt: .max))
-        tree = Lock(Tree(root: root, firstNumber: configuration.firstNodeNumber))
+        tree = Lock(
+            Tree(
+                root: root, firstNumber: configuration.firstNodeNumber,
+                budget: NameBudget(
+                    nodeCountMax: configuration.nodeCountMax, listedNameCountMax: configuration.listedNameCountMax)))
         queue.observe(
             published: { [weak self] file, version in self?.uploadWasPublished(file, version) },
             conflicted: { [weak self] file, lost, saved in self?.uploadConflicted(file, lost: lost, savedAs: saved) })

@@ -29,6 +29,10 @@ public struct FileSystemConfiguration: Sendable {
     public var prefetchesSiblings = true
     /// The largest file that comes this way, in bytes.
     public var siblingBytesMax = 1 << 20
+    /// Names that the kernel is let keep; beyond them the oldest that are not in use are taken back. See doc/design/names.md.
+    public var nodeCountMax = 150_000
+    /// Names in all listings that are kept for more than who reads them just now.
+    public var listedNameCountMax = 300_000
     /// close() waits until the object is in the store.
     public var isWriteThrough = false
     /// Open files up to this size are kept whole on local disk when they are removed or replaced by this mount, so that

@@ -92,11 +92,13 @@ final class ListingFlight: Sendable {
         return piece
     }
 
-    /// Waits for the end.
-    func wait() async -> End {
+    /// Waits for the end, or until so many pages are there: behind them a listing waits for its readers, who may be
+    /// waiting for this.
+    func wait(pageCount: Int = .max) async -> End {
         while true {
-            let (end, news) = state.withLock { ($0.end, $0.news) }
+            let (end, news, count) = state.withLock { ($0.end, $0.news, $0.pageCount) }
             if let end { return end }
+            if count >= pageCount { return .stopped }
             await news.wait()
         }
     }

@@ -42,13 +42,15 @@ struct Tree {
 
     private(set) var dentries: [UInt64: Dentry] = [:]
     private var nextNumber: UInt64
+    private var budget: NameBudget
     /// What the kernel is to be told once the lock is free.
     var invalidations: [KernelInvalidation] = []
 
     /// - Parameter firstNumber: of the first node that is added.
-    init(root: Node, firstNumber: UInt64) {
+    init(root: Node, firstNumber: UInt64, budget: NameBudget) {
         nextNumber = firstNumber
         precondition(root.number == Self.rootNumber)
+        self.budget = budget
         let dentry = Dentry(node: root, parent: nil, name: nil)
         dentry.lookupCount = 1
         dentries[root.number] = dentry
@@ -68,7 +70,35 @@ struct Tree {
         dentries[node.number] = dentry
         parent.directory!.children[name] = dentry
         parent.directory!.absent[name] = nil
+        for oldest in budget.added(node.number, of: dentries.count) { takeBack(oldest) }
         return dentry
+    }
+
+    /// Asks the kernel to forget a node, where there are too many.
+    private mutating func takeBack(_ number: UInt64) {
+        guard let dentry = dentries[number] else { return }
+        budget.kept(number)
+        guard dentries.count > budget.nodeCountMax, let parent = dentry.parent, let name = dentry.name,
+            dentry.lookupCount > 0, dentry.directory?.children.isEmpty ?? true,
+            dentry.node.state.withLock({ $0.openCount == 0 }), !dentry.node.isPending
+        else { return }
+        invalidations.append(.entry(parent: parent.node.number, name: name.string))
+    }
+
+    /// A directory has a listing. Drops the oldest ones where there are too many names in them all.
+    mutating func noteListed(_ dentry: Dentry) {
+        guard let listing = dentry.directory!.listing else { return }
+        let mark = NameBudget.ListingMark(
+            node: dentry.node.number, startedAt: listing.startedAt, count: listing.entries.count)
+        for oldest in budget.listed(mark) {
+            guard let other = dentries[oldest.node], other.directory!.listing?.startedAt == oldest.startedAt,
+                other.directory!.flight == nil, other.directory!.ahead.inFlight == nil
+            else { continue }
+            other.directory!.listing = nil
+            other.directory!.known = [:]
+            other.directory!.absent = [:]
+            other.directory!.ahead = ListingsAhead()
+        }
     }
 
     /// Takes the name away from a node; it lives on while the kernel or a handle knows it.

@@ -150,6 +150,19 @@ struct ListingTests {
         #expect(try await mount.names("").count == 50_000)
     }
 
+    /// `ls -l`: the reader looks names up, and the listing waits for the reader.
+    @Test func regression_lookupsDoNotWaitForAListingThatWaitsForThem() async throws {
+        let mount = try Mount()
+        for index in 0..<12_000 { mount.store.write("x", at: "f\(100_000 + index)") }
+        let root = try await mount.status("")
+        let handle = try await mount.fileSystem.openDirectory(root.number).get()
+        let entries = try await mount.fileSystem.entries(handle, from: 0, countMax: 100).get()
+        for entry in entries.dropFirst(2) {
+            let status = try await mount.fileSystem.lookup(parent: root.number, name: entry.name).get()
+            mount.fileSystem.forget(status.number, count: 1)
+        }
+    }
+
     /// Positions mean the same while names come and go, and each name that stays is there once.
     @Test(arguments: [0, 1500])
     func positionsStayWhileTheDirectoryChanges(more: Int) async throws {
