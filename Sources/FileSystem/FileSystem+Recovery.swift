@@ -84,7 +84,7 @@ extension FileSystem {
             return PendingUpload(
                 path: place, byteCount: file.byteCount,
                 dirtyByteCount: file.dirtyByteCount, progress: file.progress)
-        } + pendingRemovals
+        } + pendingRemovals.filter { directory.isEmpty || Self.isPath($0.path, atOrBelow: directory) }
     }
 
     /// Brings everything to the store that can be brought: returns when nothing is pending, or when every file that is

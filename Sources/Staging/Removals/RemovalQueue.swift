@@ -182,7 +182,8 @@ public final class RemovalQueue: Sendable {
         let (error, isSending) = state.withLock { ($0.lastError, $0.inFlightCount > 0) }
         return UploadProgress(
             phase: isSending ? .sending : .waiting, sentBytes: 0, totalBytes: 0,
-            failure: error.map { UploadFailure(error: .store($0), tries: 1) }, pendingSince: nil)
+            failure: error.map { UploadFailure(error: .store($0), tries: 1) }, pendingSince: nil, sendingSince: nil,
+            sentBytesBefore: 0)
     }
 
     /// Sends nothing any more, and returns when nothing is on its way: what waits is for the next mount.
