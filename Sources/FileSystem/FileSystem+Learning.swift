@@ -77,10 +77,14 @@ extension FileSystem {
     }
 
     /// Takes what a listing that came ahead tells of a directory's marker: often that there is none, or that it is the one
-    /// of which the attributes are remembered. Returns whether that is all there is to know.
+    /// of which the attributes are remembered. Returns whether that is all there is to know; never of a name that is not
+    /// freshly listed, since nothing of it can be found then.
     private func noteAhead(_ number: UInt64, _ name: FileName) -> Bool {
         tree.withLock { tree in
-            guard let parent = tree[number], parent.directory!.known[name] == nil else { return true }
+            guard let parent = tree[number], parent.directory != nil,
+                parent.directory!.listed(name, isUsable: { isFresh($0) })?.entry == .directory
+            else { return false }
+            guard parent.directory!.known[name] == nil else { return true }
             guard parent.directory!.ahead.hasMarker(name) == false else { return false }
             parent.directory!.known[name] = .nothing
             return true

@@ -96,7 +96,7 @@ extension FileSystem {
             for (name, directory) in brought {
                 if let child = dentry.directory!.children[name] {
                     if child.directory != nil { merge(directory, into: child, &tree) }
-                } else {
+                } else if isListed(dentry) {
                     dentry.directory!.ahead.directories[name] = directory
                 }
             }

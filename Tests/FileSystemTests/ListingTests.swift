@@ -163,6 +163,19 @@ struct ListingTests {
         }
     }
 
+    /// What came ahead of a walk is still there when the listing that it belongs to has expired.
+    @Test func regression_whatCameAheadDoesNotOutliveItsListing() async throws {
+        let mount = try Mount()
+        for directory in 0..<8 { for file in 0..<3 { mount.store.write("x", at: "w/d\(directory)/f\(file)") } }
+        try await mount.withNode("w") { _ in
+            _ = try await mount.names("w")
+            for directory in 0..<3 { _ = try await mount.names("w/d\(directory)") }
+            mount.expire()
+            #expect(try await mount.status("w/d6").kind == .directory)
+            #expect(try await mount.names("w/d6").count == 3)
+        }
+    }
+
     /// Positions mean the same while names come and go, and each name that stays is there once.
     @Test(arguments: [0, 1500])
     func positionsStayWhileTheDirectoryChanges(more: Int) async throws {
