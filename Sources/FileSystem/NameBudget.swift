@@ -23,22 +23,23 @@ struct NameBudget {
     private(set) var listedNameCount = 0
 
     /// How many nodes are looked at for each that comes: more than one, so that those in use do not stop it.
-    private static let looksPerNode = 2
+    static let looksPerNode = 2
 
     init(nodeCountMax: Int, listedNameCountMax: Int) {
         self.nodeCountMax = nodeCountMax
         self.listedNameCountMax = listedNameCountMax
     }
 
-    /// A node has come. Returns those to look at, of `count` that there are: each is to be given up or to be `kept`.
-    mutating func added(_ number: UInt64, of count: Int) -> [UInt64] {
+    /// A node has come.
+    mutating func added(_ number: UInt64) {
         nodes.append(number)
-        guard count > nodeCountMax else {
-            // What is gone by itself does not gather here.
-            if nodes.count > 2 * nodeCountMax { return [nodes.removeFirst()] }
-            return []
-        }
-        return (0..<min(Self.looksPerNode, nodes.count - 1)).map { _ in nodes.removeFirst() }
+    }
+
+    /// The oldest node, to be given up or to be `kept`, where there are too many of them; it may be gone by itself.
+    mutating func next(of count: Int) -> UInt64? {
+        // What is gone by itself does not gather here.
+        guard count > nodeCountMax || nodes.count > 2 * nodeCountMax else { return nil }
+        return nodes.count > 1 ? nodes.removeFirst() : nil
     }
 
     /// A node that was looked at is still there.

@@ -70,14 +70,19 @@ struct Tree {
         dentries[node.number] = dentry
         parent.directory!.children[name] = dentry
         parent.directory!.absent[name] = nil
-        for oldest in budget.added(node.number, of: dentries.count) { takeBack(oldest) }
+        budget.added(node.number)
+        var lookCount = 0
+        while lookCount < NameBudget.looksPerNode, let oldest = budget.next(of: dentries.count) {
+            guard let candidate = dentries[oldest] else { continue }
+            takeBack(candidate)
+            lookCount += 1
+        }
         return dentry
     }
 
     /// Asks the kernel to forget a node, where there are too many.
-    private mutating func takeBack(_ number: UInt64) {
-        guard let dentry = dentries[number] else { return }
-        budget.kept(number)
+    private mutating func takeBack(_ dentry: Dentry) {
+        budget.kept(dentry.node.number)
         guard dentries.count > budget.nodeCountMax, let parent = dentry.parent, let name = dentry.name,
             dentry.lookupCount > 0, dentry.directory?.children.isEmpty ?? true,
             dentry.node.state.withLock({ $0.openCount == 0 }), !dentry.node.isPending
