@@ -27,7 +27,8 @@ public final class EarlierRequests: Sendable {
     /// Where a node's number has the generation that gave it out.
     public static let nodeShift: UInt64 = 48
     /// A generation is a byte of a handle's number.
-    static let generationMax = 255
+    /// The last generation that has a number: it is a byte of a handle's.
+    public static let generationMax: UInt64 = 255
     private static let headerBytes = 40
 
     private let generation: UInt64

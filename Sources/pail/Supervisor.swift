@@ -84,7 +84,7 @@ final class Supervisor {
     private func mayGoOn(_ generation: UInt64) -> Bool {
         let now = time.monotonicNanoseconds
         deaths = deaths.filter { now - $0 < Self.periodNanoseconds } + [now]
-        let isHopeless = deaths.count >= Self.deathsMax || generation >= 255
+        let isHopeless = deaths.count >= Self.deathsMax || generation >= EarlierRequests.generationMax
         if isHopeless { log.error("the daemon has died \(deaths.count) times in a minute: the mount is given up") }
         return device >= 0 && !isHopeless
     }
