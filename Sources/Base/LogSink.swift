@@ -11,6 +11,8 @@ public struct LogSink: Sendable {
     private enum Form: Sendable {
         /// Timestamped lines.
         case lines
+        /// Lines that begin with their priority, `<3>`: the journal reads them, and adds the time (sd-daemon(3)).
+        case priorities
         /// Lines without a time: someone is watching, or the journal adds it.
         case journal
         case syslog
@@ -23,8 +25,20 @@ public struct LogSink: Sendable {
     /// Drops everything.
     public static let none = LogSink(form: .nowhere, descriptor: -1)
 
-    /// Timestamped lines on the process's standard error.
-    public static let standardError = LogSink(form: .lines, descriptor: 2)
+    /// The process's standard error: timestamped lines, or with their priority where it is the journal, as systemd makes it
+    /// for a service.
+    public static let standardError = LogSink.lines(
+        2, journalStream: getenv("JOURNAL_STREAM").map { String(cString: $0) })
+
+    /// - Parameter journalStream: what systemd says of the stream that it made, `DEVICE:INODE` (systemd.exec(5)). It is
+    ///   inherited where standard error was redirected, so that the descriptor decides.
+    static func lines(_ descriptor: Int32, journalStream: String?) -> LogSink {
+        var status = stat()
+        let isJournal =
+            journalStream != nil && fstat(descriptor, &status) == 0
+            && journalStream == "\(status.st_dev):\(status.st_ino)"
+        return LogSink(form: isJournal ? .priorities : .lines, descriptor: descriptor)
+    }
 
     /// Appends to a file of mode 0600, made when it is not there. The descriptor stays open for the life of the process.
     /// - Returns: nil with `errno` when the file cannot be opened, or is not a plain file of ours or the superuser's.
@@ -61,6 +75,7 @@ public struct LogSink: Sendable {
         switch form {
         case .nowhere: return
         case .lines: record = "\(LogLine.describe(now)) \(body)\n"
+        case .priorities: record = "<\(level.syslogPriority)>\(body)\n"
         case .journal: record = "MESSAGE=\(body)\nPRIORITY=\(level.syslogPriority)\nSYSLOG_IDENTIFIER=pail\n"
         // Facility 3, "system daemons" (RFC 5424, table 1).
         case .syslog: record = "<\(3 * 8 + level.syslogPriority)>pail[\(getpid())]: \(body)"
@@ -68,7 +83,7 @@ public struct LogSink: Sendable {
         var copy = record
         copy.withUTF8 { bytes in
             // SAFETY: the pointer is used during the call only. A result is not looked at: see the type's promise.
-            if form == .lines {
+            if form == .lines || form == .priorities {
                 _ = Glibc.write(descriptor, bytes.baseAddress, bytes.count)
             } else {
                 let flags = Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)

@@ -89,19 +89,13 @@ extension BlockCache {
 
     /// How many bytes of a version are in memory or on disk, as far as the headers say.
     public func cachedByteCount(of version: ObjectVersion) async -> Int {
-        let all = blocks(of: ByteRange(0, version.byteCount))
-        if all.isEmpty { return 0 }
-        var cached = Set<Int>()
-        if let disk {
-            let answer = OneShot<[Range<Int>]>()
-            if disk.submitRead({ answer.set(disk.find(version, all).present) }) {
-                for run in await answer.wait() { cached.formUnion(run) }
-            }
+        let inMemory = state.withLock { state in
+            Set(state.file(version)?.entries.filter { $0.value.block != nil }.map(\.key) ?? [])
         }
-        state.withLock { state in
-            guard let file = state.file(version) else { return }
-            for (index, entry) in file.entries where entry.block != nil { cached.insert(index) }
-        }
-        return cached.reduce(0) { $0 + min(blockBytes, version.byteCount - $1 * blockBytes) }
+        let byteCount = inMemory.reduce(0) { $0 + min(blockBytes, version.byteCount - $1 * blockBytes) }
+        guard let disk, version.byteCount > 0 else { return byteCount }
+        let answer = OneShot<Int>()
+        let isAsked = disk.submitRead { answer.set(disk.byteCount(of: version, besides: inMemory)) }
+        return isAsked ? byteCount + (await answer.wait()) : byteCount
     }
 }

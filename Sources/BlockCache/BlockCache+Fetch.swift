@@ -10,9 +10,11 @@ extension BlockCache {
     // MARK: Read-ahead
 
     func readAheadParameters(_ version: ObjectVersion) -> ReadAhead.Parameters {
-        ReadAhead.Parameters(
+        var parameters = ReadAhead.Parameters(
             blockBytes: blockBytes, objectBytes: version.byteCount, windowBytesMax: configuration.windowBytesMax,
             requestBytesMax: max(blockBytes, configuration.requestBytesMax / blockBytes * blockBytes))
+        if isReadInPieces(version) { parameters.expectPieces() }
+        return parameters
     }
 
     /// Queues and drops read-ahead as the pattern says.

@@ -55,6 +55,7 @@ extension BlockCache {
             }
             leases = consume granted
             state.reserve(run.count, for: state.prefetched)
+            state.limitPrefetched(now: now)
             state.prefetched.fetches.append(fetch)
             state.statistics.blocksFetchedAhead += run.count
             state.statistics.requestsInFlight += 1
@@ -128,17 +129,25 @@ extension CacheState {
         _ version: ObjectVersion, _ count: Int, _ isUrgent: Bool, now: UInt64
     ) -> PrefetchOutcome? {
         if let first = file(version)?.entries[0] { return first.block == nil ? .underWay : .inMemory }
-        guard statistics.requestsInFlight < configuration.requestCountMax else { return .noRoom }
+        // Refused, who waits would ask by a HEAD, and then for the bytes.
         if isUrgent { return nil }
-        guard aheadRequestsInFlight < aheadRequestCountMax else { return .noRoom }
-        // What was read, or lost its place, is at the front only until somebody looks.
+        guard statistics.requestsInFlight < configuration.requestCountMax, aheadRequestsInFlight < aheadRequestCountMax
+        else { return .noRoom }
+        limitPrefetched(now: now)
+        return prefetched.reservedCount + count <= max(1, prefetchCountMax) ? nil : .noRoom
+    }
+
+    /// Ends the protection of what was prefetched long ago, and of the oldest where there is too much: what somebody waited
+    /// for is fetched whatever there is already.
+    fileprivate mutating func limitPrefetched(now: UInt64) {
         while let oldest = prefetchOrder.first {
             let isStale = now >= oldest.nanoseconds &+ BlockCache.prefetchNanosecondsMax
-            guard oldest.entry.window !== prefetched || isStale else { break }
+            // What was read, or lost its place, is at the front only until somebody looks.
+            guard oldest.entry.window !== prefetched || isStale || prefetched.reservedCount > max(1, prefetchCountMax)
+            else { return }
             if oldest.entry.window === prefetched { release(oldest.entry) }
             prefetchOrder.removeFirst()
         }
-        return prefetched.reservedCount + count <= max(1, prefetchCountMax) ? nil : .noRoom
     }
 }
 

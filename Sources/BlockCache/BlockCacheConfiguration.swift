@@ -14,6 +14,8 @@ public struct BlockCacheConfiguration: Sendable, Equatable {
     /// given up at once, the oldest first: the kernel's page cache holds those bytes too, and fetching into memory that
     /// was just used costs less than into fresh pages. 1 keeps all.
     public var spentShare = 0.125
+    /// And at most this much, in bytes.
+    public var spentBytesMax = 32 << 20
 
     /// How many blocks at the start of an object come with the question what it is: an object that fits is there whole when
     /// it is opened.

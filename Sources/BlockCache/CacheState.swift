@@ -50,7 +50,9 @@ struct CacheState {
         aheadRequestCountMax = max(1, configuration.requestCountMax - configuration.requestCountMax / 8)
         queue = EvictionQueue(
             blockCountMax: blockCountMax,
-            spentCountMax: Int(Double(blockCountMax) * min(max(configuration.spentShare, 0), 1)))
+            spentCountMax: min(
+                Int(Double(blockCountMax) * min(max(configuration.spentShare, 0), 1)),
+                configuration.spentBytesMax / blockBytes))
     }
 
     // MARK: Hits

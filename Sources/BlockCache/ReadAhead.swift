@@ -23,10 +23,11 @@ struct ReadAhead {
         var headCountMax = 8
         /// Reads in a row that prove a stream which does not begin at the start of the object.
         var proofCount = 3
-        /// The window as a multiple of what was read in a row: from the start of the object, or once
-        /// `earnestBytes` were read in a row; and before that. It bounds the waste of a stream that ends early.
+        /// The window as a multiple of what was read in a row: from the start of the object; from elsewhere; and once
+        /// `earnestBytes` were read in a row. It bounds the waste of a stream that ends early.
         var eagerGrowth = 4
         var cautiousGrowth = 2
+        var earnestGrowth = 4
         var earnestBytes = 8 << 20
         /// The shortest window and range worth a request, in bytes; and the window that a stream from the start of the
         /// object begins with.
@@ -57,6 +58,14 @@ struct ReadAhead {
         var neighbourhoodBlockCount = 4
         var neighbourhoodBytesMax = 128 << 10
         var neighbourhoodCountMax = 16
+
+        /// For an object of which pieces are read more often than all: its start says nothing, and the first run is trusted
+        /// no further than it has come.
+        mutating func expectPieces() {
+            eagerGrowth = 1
+            cautiousGrowth = 1
+            eagerWindowBytesMin = windowBytesMin
+        }
     }
 
     /// How much memory there is for what is fetched ahead.
@@ -261,7 +270,8 @@ struct ReadAhead {
         let head = heads[position]
         let isEager = head.isEager && endedRuns.isEmpty
         let growth =
-            isEager || head.runBytes >= parameters.earnestBytes ? parameters.eagerGrowth : parameters.cautiousGrowth
+            head.runBytes >= parameters.earnestBytes
+            ? parameters.earnestGrowth : isEager ? parameters.eagerGrowth : parameters.cautiousGrowth
         // Who begins with a few bytes looks at a header; it is seen soon whether the rest is wanted.
         let isEagerFirst = isEager && head.runBytes >= parameters.eagerWindowBytesMin / 16
         let windowBytesMin = isEagerFirst ? parameters.eagerWindowBytesMin : parameters.windowBytesMin

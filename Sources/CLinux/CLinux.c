@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -26,6 +27,7 @@
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -103,6 +105,42 @@ int pail_spawn_close_from(void *actions, int first) {
 int pail_forbid_core(void) {
     struct rlimit none = {0, 0};
     return setrlimit(RLIMIT_CORE, &none);
+}
+
+int pail_spread_directories(const char *path) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    int flags = 0;
+    int result = ioctl(fd, FS_IOC_GETFLAGS, &flags);
+    if (result == 0 && !(flags & FS_TOPDIR_FL)) {
+        flags |= FS_TOPDIR_FL;
+        result = ioctl(fd, FS_IOC_SETFLAGS, &flags);
+    }
+    int code = errno;
+    close(fd);
+    errno = code;
+    return result;
+}
+
+long pail_file_limit(void) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (long)limit.rlim_cur : 0;
+}
+
+long pail_raise_file_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return -1;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? (long)limit.rlim_cur : -1;
+}
+
+int pail_set_process_name(const char *name) {
+    // PR_SET_NAME would name the calling thread; `ps` shows the first one.
+    int descriptor = open("/proc/self/comm", O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0) return -1;
+    ssize_t written = write(descriptor, name, strlen(name));
+    close(descriptor);
+    return written < 0 ? -1 : 0;
 }
 
 int pail_terminal_columns(int fd) {
@@ -402,6 +440,10 @@ int64_t pail_read_vectors(int fd, const void *vectors, int count, int64_t offset
 
 int64_t pail_write_vectors(int fd, const void *vectors, int count, int64_t offset) {
     return pwritev(fd, vectors, count, offset);
+}
+
+int64_t pail_get_xattr(int fd, const char *name, void *value, size_t room) {
+    return fgetxattr(fd, name, value, room);
 }
 
 int pail_set_direct(int fd, int is_direct) {

@@ -15,7 +15,7 @@ extension MountFailure {
             self.init(String(error.message[..<semicolon]), remedy: String(rest.drop { $0 == " " }))
         case .unreadable: self.init(error.message, remedy: "make it readable for the user who mounts")
         case .malformed: self.init(error.message, remedy: "put that right")
-        case .expired: self.init(error.message, remedy: "renew the credentials (for SSO: aws sso login)")
+        case .expired: self.init(error.message, remedy: "renew the credentials")
         case .unreachable: self.init(error.message, remedy: "check the network")
         case .cancelled: self.init("interrupted", remedy: "start again")
         }

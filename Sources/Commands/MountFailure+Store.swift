@@ -61,7 +61,7 @@ extension MountFailure {
         case .badCredentials:
             return MountFailure("the server refused the credentials\(said)", remedy: plan.keysRemedy)
         case .expiredCredentials:
-            return MountFailure("the credentials have expired", remedy: "renew them (for SSO: aws sso login)")
+            return MountFailure("the credentials have expired", remedy: "renew them")
         case .unreachable:
             let isEncrypted = plan.endpoint.map { $0.endpoint.scheme == .https } ?? true
             let authority = isEncrypted ? "; a private certificate authority is named with --ca-bundle" : ""

@@ -65,7 +65,9 @@ public struct MountHelper: Sendable {
         case .mount:
             guard places.count == 2 else { throw UsageError("mount.pail takes a source and a directory") }
             let isSloppy = letters.contains("s")
-            let items = try lists.map { list throws(UsageError) in isSloppy ? try Self.known(list) : list }
+            let items = try lists.map { list throws(UsageError) in
+                try Self.list(list) { !isSloppy || Self.isKnown($0) }
+            }.filter { !$0.isEmpty }
             return ["mount"] + items.flatMap { ["-o", $0] } + ["--"] + places
         case .umount:
             guard places.count == 1 else { throw UsageError("umount.fuse.pail takes one directory") }
@@ -83,16 +85,20 @@ public struct MountHelper: Sendable {
         }
     }
 
-    /// Without the options that pail does not know (`mount -s`); those with a wrong value stay, to be told.
-    private static func known(_ list: String) throws(UsageError) -> String {
-        try MountOptionList.split(list).filter { item in
-            let (name, value) = MountOptionList.pair(item)
-            var kernel = KernelMountOptions()
-            return MountOptionName(listed: name) != nil || ["ro", "rw", "remount"].contains(name)
-                || kernel.take(name, value: value)
-        }.map { item in
+    /// The list without `rw`, which libmount says wherever nobody said `ro`, and which would undo what a config file says;
+    /// and without what is not wanted.
+    private static func list(_ list: String, where isWanted: (String) -> Bool) throws(UsageError) -> String {
+        try MountOptionList.split(list).filter { $0 != "rw" && isWanted($0) }.map { item in
             // As it was before the split.
             String(item.flatMap { $0 == "," || $0 == "\\" ? ["\\", $0] : [$0] })
         }.joined(separator: ",")
+    }
+
+    /// Whether pail knows the option (`mount -s` leaves out the others); one with a wrong value stays, to be told.
+    private static func isKnown(_ item: String) -> Bool {
+        let (name, value) = MountOptionList.pair(item)
+        var kernel = KernelMountOptions()
+        return MountOptionName(listed: name) != nil || ["ro", "remount"].contains(name)
+            || kernel.take(name, value: value)
     }
 }

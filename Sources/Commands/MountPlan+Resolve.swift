@@ -106,6 +106,11 @@ extension MountOptions {
         if isOtherAllowed, isRootAllowed {
             throw UsageError("--allow-other and --allow-root exclude each other: --allow-other lets root in too")
         }
+        if isSupervised, isForeground {
+            throw UsageError(
+                "--supervised and --foreground exclude each other: leave --foreground out, or let systemd restart the service"
+            )
+        }
         if kmsKeyID != nil, serverSideEncryption?.hasPrefix("aws:kms") != true {
             throw UsageError("--sse-kms-key-id needs --sse aws:kms or --sse aws:kms:dsse")
         }

@@ -39,9 +39,10 @@ public enum StatusReport {
         lines += uploads(status)
         for leftover in status.leftovers {
             let files = Message.count(leftover.files, "file")
+            let place = leftover.mountpoint.isEmpty ? "another mount" : leftover.mountpoint
             lines.append(
-                "  left behind by \(leftover.mountpoint): \(files), \(ByteCount.describe(leftover.bytes)); "
-                    + "mount \(leftover.source) to upload them")
+                "  left behind by \(place): \(files), \(ByteCount.describe(leftover.bytes)); "
+                    + "mount \(leftover.source)\(leftover.endpoint.map { " --endpoint \($0)" } ?? "") to upload them")
         }
         for path in status.damaged ?? [] {
             lines.append("  damaged    \(path): staged data of an earlier mount, left where it is")
@@ -87,6 +88,10 @@ public enum StatusReport {
         }.joined(separator: ", ")
     }
 
+    private static func failure(_ upload: MountStatus.Upload, _ error: String) -> String {
+        error + (upload.ageSeconds.map { " (waits for \(Interval.clock(seconds: Double($0))))" } ?? "")
+    }
+
     private static func uploads(_ status: MountStatus) -> [String] {
         guard !status.uploads.isEmpty else { return [] }
         var table = TextTable([.right, .right, .right])
@@ -95,7 +100,7 @@ public enum StatusReport {
             table.add([
                 "\(Int(min(1, max(0, fraction)) * 100)) %", ByteCount.describe(upload.bytesTotal),
                 upload.bytesPerSecond.map { "\(ByteCount.describe($0))/s" } ?? "", Message.oneLine(upload.path),
-                upload.tries > 1 ? "try \(upload.tries)" : "", upload.lastError ?? "",
+                upload.tries > 1 ? "try \(upload.tries)" : "", upload.lastError.map { failure(upload, $0) } ?? "",
             ])
         }
         let omitted = max(0, status.uploads.count - uploadCountMax) + status.uploadsOmitted

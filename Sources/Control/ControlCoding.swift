@@ -36,6 +36,15 @@ enum ControlCoding {
         try decode(line, as: ControlReply.self)
     }
 
+    /// Nil for what is no record.
+    static func record(_ bytes: [UInt8]) -> MountRecord? {
+        do throws(ControlError) {
+            return try decode(bytes, as: MountRecord.self)
+        } catch {
+            return nil
+        }
+    }
+
     private static func decode<Value: Decodable>(_ line: [UInt8], as type: Value.Type) throws(ControlError) -> Value {
         do {
             return try JSONDecoder().decode(type, from: Data(line))

@@ -57,6 +57,11 @@ public struct ControlDirectory: Sendable, Hashable {
         "\(path)/\(Self.mountIdentifier(mountpoint: mountpoint)).sock"
     }
 
+    /// Beside it, what the mount leaves when it dies: a `MountRecord`.
+    func recordPath(mountpoint: String) -> String {
+        "\(path)/\(Self.mountIdentifier(mountpoint: mountpoint)).mount"
+    }
+
     /// 16 hexadecimal digits: FNV-1a of the mountpoint's bytes (RFC 9923, 64-bit parameters).
     public static func mountIdentifier(mountpoint: String) -> String {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325

@@ -13,15 +13,22 @@ public struct MountMetrics: Sendable {
     public var operationLatencies: [String: LatencyTable.Histogram]
     /// Resident bytes of the process.
     public var residentBytes: Int
+    /// File operations under way, of which a status lists some.
+    public var waitingCount: Int
+    /// Tries to upload a file that failed.
+    public var uploadFailureCount: Int
 
     public init(
         status: MountStatus, requestLatencies: [String: LatencyTable.Histogram] = [:],
-        operationLatencies: [String: LatencyTable.Histogram] = [:], residentBytes: Int = 0
+        operationLatencies: [String: LatencyTable.Histogram] = [:], residentBytes: Int = 0, waitingCount: Int = 0,
+        uploadFailureCount: Int = 0
     ) {
         self.status = status
         self.requestLatencies = requestLatencies
         self.operationLatencies = operationLatencies
         self.residentBytes = residentBytes
+        self.waitingCount = waitingCount
+        self.uploadFailureCount = uploadFailureCount
     }
 
     /// The document.
@@ -116,6 +123,8 @@ public struct MountMetrics: Sendable {
         text.gauge(
             "pail_oldest_dirty_seconds", "How long the oldest of them has waited.",
             [sample(status.oldestDirtySeconds ?? 0)])
+        text.counter(
+            "pail_upload_failures_total", "Tries to upload a file that failed.", [sample(uploadFailureCount)])
         text.gauge("pail_failing_uploads", "Uploads whose last try failed.", [sample(status.failedUploads)])
     }
 
@@ -129,7 +138,7 @@ public struct MountMetrics: Sendable {
             operationLatencies.sorted { $0.key < $1.key }.map { name, histogram in
                 ([("mountpoint", status.mountpoint), ("operation", name)], histogram)
             })
-        text.gauge("pail_fuse_waiting", "File operations under way.", [sample(status.waiting?.count ?? 0)])
+        text.gauge("pail_fuse_waiting", "File operations under way.", [sample(waitingCount)])
     }
 }
 

@@ -131,6 +131,8 @@ public struct MountStatus: Sendable, Codable, Equatable {
         public var lastError: String?
         /// Since when its data waits.
         public var since: String
+        /// The same in seconds; nil from daemons that do not tell.
+        public var ageSeconds: Int?
         /// On average since it began to be sent; nil while nothing has been acknowledged.
         public var bytesPerSecond: Int?
 
@@ -150,6 +152,7 @@ public struct MountStatus: Sendable, Codable, Equatable {
             case bytesDone = "bytes_done"
             case bytesTotal = "bytes_total"
             case lastError = "last_error"
+            case ageSeconds = "age_seconds"
             case bytesPerSecond = "bytes_per_second"
         }
     }
@@ -180,16 +183,27 @@ public struct MountStatus: Sendable, Codable, Equatable {
         }
     }
 
-    /// Staged data of a mount that is gone; mounting its source again uploads it.
+    /// Staged data of mounts that are gone; mounting its source again uploads it.
     public struct Leftover: Sendable, Codable, Equatable {
+        /// `s3://BUCKET`.
         public var source: String
+        /// Nil for AWS.
+        public var endpoint: String?
+        /// Where that was mounted; empty when it is not known.
         public var mountpoint: String
+        /// Where the data is.
+        public var directory: String?
         public var files: Int
         public var bytes: Int
 
-        public init(source: String, mountpoint: String, files: Int, bytes: Int) {
+        public init(
+            source: String, endpoint: String? = nil, mountpoint: String, directory: String? = nil, files: Int,
+            bytes: Int
+        ) {
             self.source = source
+            self.endpoint = endpoint
             self.mountpoint = mountpoint
+            self.directory = directory
             self.files = files
             self.bytes = bytes
         }

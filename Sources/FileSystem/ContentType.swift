@@ -15,8 +15,12 @@ enum ContentType {
         "yml": "application/yaml", "zip": "application/zip",
     ]
 
-    static func of(_ name: FileName) -> String? {
-        guard let dot = name.string.utf8.lastIndex(of: 0x2e) else { return nil }
-        return byExtension[name.string[name.string.utf8.index(after: dot)...].lowercased()]
+    static func of(_ name: FileName) -> String? { of(path: name.string) }
+
+    /// The same of a key: of its last component.
+    static func of(path: String) -> String? {
+        let name = path.utf8.lastIndex(of: 0x2f).map { path[path.utf8.index(after: $0)...] } ?? path[...]
+        guard let dot = name.utf8.lastIndex(of: 0x2e) else { return nil }
+        return byExtension[name[name.utf8.index(after: dot)...].lowercased()]
     }
 }

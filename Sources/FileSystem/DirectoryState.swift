@@ -182,7 +182,7 @@ extension Dentry {
     }
 
     /// Listings of trees that this directory is in began before its entries changed.
-    private func spoilListingsAhead() {
+    func spoilListingsAhead() {
         var above: Dentry? = self
         while let dentry = above {
             dentry.directory!.ahead.spoil()

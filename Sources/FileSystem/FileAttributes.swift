@@ -68,16 +68,29 @@ public struct AttributeChanges: Sendable, Equatable {
     public var accessed: Timestamp?
     public var modified: Timestamp?
     public var changed: Timestamp?
+    /// Whether a file loses its set-user-ID bit, and its set-group-ID bit if that is one of execution (chown(2), write(2)).
+    /// Of no effect on directories.
+    public var endsPrivileges = false
 
     public init() {}
 
-    func apply(to attributes: inout FileAttributes, now: Timestamp) {
+    func apply(to attributes: inout FileAttributes, kind: FileKind, now: Timestamp) {
+        if endsPrivileges, kind == .file { attributes.endPrivileges() }
         if let permissions { attributes.permissions = permissions & 0o7777 }
         if let uid { attributes.uid = uid }
         if let gid { attributes.gid = gid }
         if let accessed { attributes.accessed = accessed }
         if let modified { attributes.modified = modified }
         attributes.changed = changed ?? now
+    }
+}
+
+extension FileAttributes {
+    /// Takes away what would let a program that somebody has changed run as another user.
+    mutating func endPrivileges() {
+        permissions &= ~UInt32(0o4000)
+        // Without the bit of execution it means mandatory locking, and stays.
+        if permissions & 0o010 != 0 { permissions &= ~UInt32(0o2000) }
     }
 }
 

@@ -95,8 +95,8 @@ public enum NameCodec {
     }
 
     /// Whether a name is that of an object beside a directory.
-    static func isBesideDirectory(_ name: FileName) -> Bool {
-        name.string.utf8.starts(with: fileMark.utf8) && decoded(name.string) != nil
+    public static func isBesideDirectory(_ name: String) -> Bool {
+        name.utf8.starts(with: fileMark.utf8) && decoded(name) != nil
     }
 
     /// The segment that a name means which is in one of the escaped forms; nil for all others, which mean themselves.

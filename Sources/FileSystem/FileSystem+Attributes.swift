@@ -9,6 +9,7 @@ internal import Staging
 extension FileSystem {
     public func status(_ number: UInt64) -> Answer<FileStatus> {
         guard let node = node(number) else { return .fail(.stale) }
+        if node.kind == .directory { return directoryStatus(node) }
         let mustAsk = node.state.withLock { state in
             guard case .clean = state.content, !state.isUnlinked, !state.isSuperseded else { return false }
             // An open file is what it was when it was opened.
@@ -17,6 +18,19 @@ extension FileSystem {
         guard mustAsk else { return .ready(node.status) }
         return .later { () async throws(FileSystemError) in
             try await self.validate(node)
+            return node.status
+        }
+    }
+
+    private func directoryStatus(_ node: Node) -> Answer<FileStatus> {
+        let mustAsk = node.state.withLock { $0.validatedAt == 0 && !$0.isUnlinked && !$0.isSuperseded }
+        guard mustAsk, let marker = markerKey(of: node) else { return .ready(node.status) }
+        return .later { () async throws(FileSystemError) in
+            try await self.asking { () async throws(FileSystemError) in
+                try await self.askForMarker(marker, of: node)
+            } known: {
+                ()
+            }
             return node.status
         }
     }
@@ -91,8 +105,9 @@ extension FileSystem {
                 }
             }
         }
-        if changes.byteCount != nil {
+        if let byteCount = changes.byteCount {
             if node.kind == .symlink { return .fail(.invalidArgument) }
+            guard byteCount <= Self.fileBytesMax else { return .fail(.fileTooLarge) }
             // A cut is a change of the bytes: the close() that follows tells of its upload.
             handle?.state.withLock { $0.hasWritten = true }
         }
@@ -120,9 +135,15 @@ extension FileSystem {
 
     /// Makes sure that the whole of an object's metadata is known, before it is replaced.
     func learnProperties(_ node: Node) async throws(FileSystemError) {
-        if case .clean = node.state.withLock({ $0.content }), node.state.withLock({ $0.properties }) == nil {
+        // The answer is of no use where the object was moved meanwhile.
+        for _ in 0..<8 {
+            guard case .clean = node.state.withLock({ $0.content }), node.state.withLock({ $0.properties }) == nil
+            else {
+                return
+            }
             try await revalidate(node)
         }
+        throw FileSystemError(.stale, cause: "the object changes faster than its metadata can be asked for")
     }
 
     private func apply(_ changes: AttributeChanges, to node: Node) throws(FileSystemError) -> FileStatus {
@@ -134,7 +155,7 @@ extension FileSystem {
             }
             let before = node.state.withLock { $0.attributes }
             node.state.withLock { state in
-                changes.apply(to: &state.attributes, now: now)
+                changes.apply(to: &state.attributes, kind: node.kind, now: now)
                 if changes.byteCount != nil, changes.modified == nil { state.attributes.modified = now }
                 state.changedAt = nowNanoseconds
             }
@@ -178,17 +199,15 @@ extension FileSystem {
         -> FileStatus
     {
         guard changes.byteCount == nil else { throw FileSystemError(.isDirectory) }
-        let marker: ObjectKey? = tree.withLock { tree in
-            tree[node.number]?.prefix(root: configuration.prefix).flatMap { ObjectKey($0) }
-        }
-        var attributes = node.state.withLock { $0.attributes }
-        changes.apply(to: &attributes, now: time.now)
-        let changed = attributes
         // The root of a bucket has no key; its attributes live as long as the mount.
-        if let marker, node.number != Tree.rootNumber {
-            var properties = node.state.withLock { $0.properties }
-            if properties == nil { properties = try await head(marker)?.properties }
-            try await putMarker(marker, node: node, attributes: changed, properties: properties ?? ObjectProperties())
+        let marker = markerKey(of: node)
+        if let marker { try await learnMarker(marker, of: node) }
+        var attributes = node.state.withLock { $0.attributes }
+        changes.apply(to: &attributes, kind: .directory, now: time.now)
+        let changed = attributes
+        if let marker {
+            let properties = node.state.withLock { $0.properties } ?? ObjectProperties()
+            try await putMarker(marker, node: node, attributes: changed, properties: properties)
         }
         node.state.withLock { $0.attributes = changed }
         return node.status

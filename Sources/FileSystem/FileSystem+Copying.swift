@@ -10,9 +10,11 @@ extension FileSystem {
     /// from now on, and its upload is a server-side copy. That is so for a file that is copied from its beginning, at
     /// once or in pieces that follow each other, into one that is empty. Everything else, and what is small, is
     /// `.unsupported`: then the kernel reads and writes it, which is right as well.
+    /// - Parameter endsPrivileges: as of `write`.
     /// - Returns: how many bytes were copied; 0 at the end of the source.
     public func copyRange(
-        from source: FileHandle, offset: Int, to target: FileHandle, offset targetOffset: Int, count: Int
+        from source: FileHandle, offset: Int, to target: FileHandle, offset targetOffset: Int, count: Int,
+        endsPrivileges: Bool = false
     ) -> Answer<Int> {
         guard offset >= 0, count > 0, source.node !== target.node, offset == targetOffset,
             store.capabilities.partCopy,
@@ -38,6 +40,7 @@ extension FileSystem {
                 node.state.withLock { state in
                     state.attributes.modified = now
                     state.attributes.changed = now
+                    if endsPrivileges { state.attributes.endPrivileges() }
                     state.changedAt = self.nowNanoseconds
                     state.hasServedBytes = true
                 }

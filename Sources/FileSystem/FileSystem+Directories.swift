@@ -49,7 +49,7 @@ extension FileSystem {
         }
     }
 
-    /// Makes anything but a file: an empty object with metadata, in the store when this returns.
+    /// Makes anything but a file: an object with metadata, empty but for long symlinks, in the store when this returns.
     private func makeEntry(
         _ kind: FileKind, parent number: UInt64, name: FileName, permissions: UInt32, uid: UInt32, gid: UInt32,
         target: String? = nil, device: UInt32 = 0
@@ -67,23 +67,34 @@ extension FileSystem {
         inheritGroup(of: number, kind, &attributes)
         var properties = ObjectProperties()
         AttributeCodec.encode(attributes, kind: kind, into: &properties)
-        if let target { AttributeCodec.encode(symlinkTarget: target, into: &properties) }
+        var body: SymlinkBody?
+        if let target {
+            var withTarget = properties
+            AttributeCodec.encode(symlinkTarget: target, into: &withTarget)
+            // What metadata cannot hold goes where s3fs has all targets.
+            if withTarget.metadataByteCount <= ObjectProperties.metadataByteCountMax {
+                properties = withTarget
+            } else {
+                body = SymlinkBody(KernelName.bytes(of: target))
+            }
+        }
         if kind == .directory { properties.contentType = "application/x-directory" }
         let etag: ETag
         do throws(StoreError) {
-            etag = try await store.put(PutRequest(key: key, body: nil, properties: properties, condition: .ifAbsent))
+            etag = try await store.put(PutRequest(key: key, body: body, properties: properties, condition: .ifAbsent))
         } catch {
             doubt(parent: number, name)
             throw error.kind == .preconditionFailed
                 ? FileSystemError(.alreadyExists, cause: error.description) : FileSystemError(error)
         }
-        let version = ObjectVersion(key: key, etag: etag, byteCount: 0)
+        let version = ObjectVersion(key: key, etag: etag, byteCount: body?.byteCount ?? 0)
         return try tree.withLock { tree throws(FileSystemError) in
             guard let parent = tree[number], parent.directory != nil else { throw FileSystemError(.stale) }
             var state = Node.State(
                 content: kind == .directory ? .none : .clean(version), attributes: attributes, properties: properties,
                 validatedAt: nowNanoseconds)
             state.changedAt = nowNanoseconds
+            if kind == .directory { state.noteMarkerWritten(at: time.now, nowNanoseconds) }
             state.symlinkTarget = target
             if let old = parent.directory!.children[name] { supersede(old, &tree) }
             let dentry = tree.add(kind, state, inode: InodeNumber.new(), parent: parent, name: name)
@@ -109,11 +120,11 @@ extension FileSystem {
         guard case .clean(let version) = content, version.byteCount > 0, version.byteCount <= 4096 else {
             return .ready(target ?? "")
         }
-        // s3fs keeps the target in the body.
+        // s3fs keeps the target in the body, and so do we where it is long.
         return .later { () async throws(FileSystemError) in
             do throws(StoreError) {
                 let bytes = try await self.cache.read(version, range: ByteRange(0, version.byteCount)).array
-                let text = String(decoding: bytes, as: UTF8.self)
+                let text = KernelName.text(of: bytes)
                 node.state.withLock { $0.symlinkTarget = text }
                 return text
             } catch {
@@ -140,12 +151,11 @@ extension FileSystem {
         let prefix = try await prefixIfEmpty(node)
         try await keepParent(number, losing: name)
         do throws(StoreError) {
-            if let marker = ObjectKey(prefix) { try await store.delete(marker) }
-            if let folder = ObjectKey(ByteString(String(prefix.string.dropLast()) + "_$folder$")),
-                tree.withLock({ $0[node.number]?.directory?.hasMarker }) != true
-            {
-                try await store.delete(folder)
-            }
+            let folder = folderMarker(of: node)
+            let failures = try await store.delete([ObjectKey(prefix), folder].compactMap { $0 })
+            // Where there is a marker of the usual form the other one hardly ever is: nobody needs leave to remove that.
+            let hasMarker = tree.withLock { $0[node.number]?.directory?.hasMarker } == true
+            if let failure = failures.first(where: { !hasMarker || $0.key != folder }) { throw failure.error }
         } catch {
             doubt(parent: number, name)
             throw FileSystemError(error)
@@ -162,6 +172,29 @@ extension FileSystem {
             return reclaimName(name, in: parent, &tree)
         }
         invalidateKernel(changes)
+    }
+
+    /// What tools of the Hadoop family leave beside a directory, from its key with or without the slash.
+    static func folderMarker(ofDirectory key: ByteString) -> ObjectKey? {
+        let path = key.string.hasSuffix("/") ? String(key.string.dropLast()) : key.string
+        return ObjectKey(ByteString(path + ListingBuilder.folderSuffix))
+    }
+
+    /// The other form of a directory's marker, which goes with it: else the directory would come back. Nil where there is an
+    /// object with content of that name.
+    func folderMarker(of node: Node) -> ObjectKey? {
+        tree.withLock { tree in
+            guard let dentry = tree[node.number], let parent = dentry.parent, let name = dentry.name,
+                let prefix = dentry.prefix(root: configuration.prefix)
+            else { return nil }
+            let segment = NameCodec.segment(for: name) + ByteString(ListingBuilder.folderSuffix)
+            if let beside = NameCodec.name(forSegment: segment),
+                parent.directory!.children[beside] != nil || parent.directory!.listed(beside) != nil
+            {
+                return nil
+            }
+            return Self.folderMarker(ofDirectory: prefix)
+        }
     }
 
     /// The directory is gone for which an object of the same name had another one: the object has its own name again.
@@ -213,14 +246,16 @@ extension FileSystem {
     /// Writes the marker of a directory that exists only through the entry it is about to lose.
     func keepParent(_ number: UInt64, losing name: FileName) async throws(FileSystemError) {
         enum Need { case nothing, marker(ObjectKey, Node), unknown(ByteString) }
+        let startedAt = nowNanoseconds
         func need() -> Need {
             tree.withLock { tree in
                 guard let dentry = tree[number], number != Tree.rootNumber, dentry.directory!.hasMarker != true,
                     let prefix = dentry.prefix(root: configuration.prefix), let marker = ObjectKey(prefix)
                 else { return .nothing }
-                guard let listing = dentry.directory!.listing, isFresh(listing.startedAt) else {
-                    return .unknown(prefix)
-                }
+                // With a TTL of nothing no listing is fresh; one that began within this call will do.
+                guard let listing = dentry.directory!.listing,
+                    isFresh(listing.startedAt) || listing.startedAt >= startedAt
+                else { return .unknown(prefix) }
                 return listing.entries.keys.contains { $0 != name } ? .nothing : .marker(marker, dentry.node)
             }
         }
@@ -248,8 +283,8 @@ extension FileSystem {
         let written = properties
         node.state.withLock {
             $0.properties = written
-            $0.storeTime = nil
             $0.changedAt = nowNanoseconds
+            $0.noteMarkerWritten(at: time.now, nowNanoseconds)
         }
         tree.withLock { tree in
             guard let dentry = tree[node.number] else { return }
@@ -258,6 +293,28 @@ extension FileSystem {
             // What a HEAD told before is no longer so.
             if let parent = dentry.parent, let name = dentry.name { parent.directory?.known[name] = nil }
         }
+    }
+
+    /// Makes sure that what is changed in a marker's metadata was the store's within the TTL: a PUT replaces all of it, with
+    /// what another mount changed too.
+    func learnMarker(_ key: ObjectKey, of node: Node) async throws(FileSystemError) {
+        if isFresh(node.state.withLock { $0.markerKnownAt }) { return }
+        try await askForMarker(key, of: node)
+    }
+
+    func askForMarker(_ key: ObjectKey, of node: Node) async throws(FileSystemError) {
+        let startedAt = nowNanoseconds
+        let info = try await head(key)
+        // Of a key that a rename has taken away the answer says nothing.
+        guard moving.end(of: key.bytes) == nil, markerKey(of: node) == key else { return }
+        let isNews = node.state.withLock { state in
+            guard state.changedAt < startedAt else { return false }
+            if let info { state.take(directoryState(info, validatedAt: startedAt)) }
+            state.markerKnownAt = startedAt
+            state.validatedAt = max(state.validatedAt, startedAt)
+            return true
+        }
+        if isNews { tree.withLock { $0[node.number]?.directory?.hasMarker = info != nil } }
     }
 
     // MARK: Small things

@@ -117,7 +117,7 @@ extension FileSystem {
         }
     }
 
-    private func markerKey(of node: Node) -> ObjectKey? {
+    func markerKey(of node: Node) -> ObjectKey? {
         guard node.kind == .directory, node.number != Tree.rootNumber else { return nil }
         return tree.withLock { $0[node.number]?.prefix(root: configuration.prefix).flatMap { ObjectKey($0) } }
     }
@@ -171,6 +171,7 @@ extension FileSystem {
         guard node.number != Tree.rootNumber else { throw FileSystemError(.unsupported) }
         if node.kind == .directory {
             guard let marker = markerKey(of: node) else { throw FileSystemError(.stale) }
+            try await learnMarker(marker, of: node)
             var properties = try await properties(of: node)
             try change(&properties)
             let now = time.now

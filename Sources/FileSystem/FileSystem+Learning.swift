@@ -143,7 +143,15 @@ extension FileSystem {
     }
 
     private func finish(_ item: Wanted, in parent: UInt64, _ outcome: Result<ObjectInfo?, FileSystemError>) {
-        noteLearned(parent: parent, name: item.name, entry: item.entry, outcome)
+        // Of a key that a rename above has taken away the answer says nothing: whoever waits for it asks again.
+        let isStillThere = tree.withLock { tree in
+            guard let prefix = tree[parent]?.prefix(root: configuration.prefix) else { return false }
+            return item.key.bytes.hasPrefix(prefix + NameCodec.segment(for: item.name))
+                && moving.end(of: item.key.bytes) == nil
+        }
+        noteLearned(
+            parent: parent, name: item.name, entry: item.entry,
+            isStillThere ? outcome : .failure(FileSystemError(.stale)))
         if case .failure(let error) = outcome { item.done.set(error) } else { item.done.set(nil) }
     }
 

@@ -55,12 +55,17 @@ extension FileSystem {
         var end: ListingFlight.End?
         while end == nil {
             do throws(StoreError) {
+                // Where a rename has taken the directory elsewhere, the listing goes on there behind what it has read.
+                if let now = await settledPrefix(number), now != request.prefix { request = builder.moved(to: now) }
                 let page = try await store.list(request)
+                guard isSettled(number, request.prefix) else { continue }
                 let found = builder.add(
                     objects: page.objects, commonPrefixes: page.commonPrefixes, isLast: page.continuation == nil)
+                if builder.hasFolderMarkers { hasFolderMarkers.withLock { $0 = true } }
                 let names = await remember(
-                    found.map { ListedName(name: $0.name, entry: $0.entry) }, in: prefix)
+                    found.map { ListedName(name: $0.name, entry: $0.entry) }, in: request.prefix)
                 arrived(names, of: flight, number)
+                request.startAfter = nil
                 request.continuation = page.continuation
             } catch {
                 end = .failed(FileSystemError(error))
@@ -71,7 +76,24 @@ extension FileSystem {
         for key in builder.unnameable.prefix(3) {
             log.warning("an object has a name of more than 255 bytes and is not shown", metadata: ["key": "\(key)"])
         }
-        conclude(flight, number, prefix, end!, marker: builder.marker)
+        conclude(flight, number, request.prefix, end!, marker: builder.marker)
+    }
+
+    /// The prefix of a directory, once no rename moves it; nil when it has no name any more.
+    private func settledPrefix(_ number: UInt64) async -> ByteString? {
+        while true {
+            guard let prefix = tree.withLock({ $0[number]?.prefix(root: configuration.prefix) }) else { return nil }
+            guard let end = moving.end(of: prefix) else { return prefix }
+            await end.wait()
+        }
+    }
+
+    /// Whether what a listing has just told of a prefix is so: no rename has begun to remove its keys.
+    private func isSettled(_ number: UInt64, _ prefix: ByteString) -> Bool {
+        tree.withLock { tree in
+            guard let now = tree[number]?.prefix(root: configuration.prefix) else { return true }
+            return now == prefix && moving.end(of: prefix) == nil
+        }
     }
 
     /// Nil when another page is wanted.
@@ -108,8 +130,9 @@ extension FileSystem {
     ) {
         var remote: [FileName] = []
         let late: [ListingFlight.Name] = tree.withLock { tree in
-            guard let dentry = tree[number], dentry.directory?.flight === flight else { return [] }
+            guard let dentry = tree[number] else { return [] }
             defer { tree.prune(dentry) }
+            guard dentry.directory?.flight === flight else { return [] }
             dentry.directory!.flight = nil
             defer { dentry.directory!.changedDuringListing = [:] }
             guard let partial = dentry.directory!.partial else { return [] }
@@ -150,8 +173,8 @@ extension FileSystem {
             return item.entry
         }
         let node = child.node
-        let (content, changedAt) = node.state.withLock { ($0.content, $0.changedAt) }
-        let localIsNewer = changedAt >= listing.startedAt
+        let content = node.state.withLock { $0.content }
+        let localIsNewer = node.isKnownBetter(since: listing.startedAt)
         var result: Listing.Entry? = item.entry
         switch (content, item.entry) {
         case (.staged(let file), _):
@@ -202,8 +225,8 @@ extension FileSystem {
             late.append((name, change))
         }
         for (name, child) in dentry.directory!.children where listing.entries[name] == nil {
-            let (content, changedAt) = child.node.state.withLock { ($0.content, $0.changedAt) }
-            let localIsNewer = changedAt >= listing.startedAt
+            let content = child.node.state.withLock { $0.content }
+            let localIsNewer = child.node.isKnownBetter(since: listing.startedAt)
             switch content {
             case .staged(let file): if let entry = entry(for: file) { late.append((name, entry)) }
             case .clean(let version) where localIsNewer:
@@ -215,8 +238,9 @@ extension FileSystem {
         for (name, entry) in late { listing.set(name, entry) }
         dentry.directory!.listing = listing
         tree.noteListed(dentry)
-        noteMarker(marker, of: dentry, startedAt: listing.startedAt)
+        noteMarker(marker, of: dentry, startedAt: listing.startedAt, &tree)
         dentry.directory!.absent = [:]
+        dentry.directory!.inodes = dentry.directory!.inodes.filter { listing.entries[$0.key] != nil }
         // What was learned of objects that are still the same stays.
         dentry.directory!.known = dentry.directory!.known.filter { name, known in
             switch (known, listing.entries[name]) {
@@ -230,14 +254,24 @@ extension FileSystem {
     }
 
     /// A directory's own listing shows its marker, and so whether its attributes are still what they were.
-    private func noteMarker(_ marker: ListedObject?, of dentry: Dentry, startedAt: UInt64) {
+    private func noteMarker(_ marker: ListedObject?, of dentry: Dentry, startedAt: UInt64, _ tree: inout Tree) {
         dentry.directory!.hasMarker = marker != nil
         guard configuration.attributePolicy != .listing, dentry.node.number != Tree.rootNumber else { return }
-        dentry.node.state.withLock { state in
-            guard state.changedAt < startedAt else { return }
-            if let before = state.storeTime, before.seconds != marker?.lastModified.seconds { state.validatedAt = 0 }
-            state.storeTime = marker?.lastModified
+        let isChanged = dentry.node.state.withLock { state in
+            guard state.changedAt < startedAt else { return false }
+            defer {
+                state.storeTime = marker?.lastModified
+                state.markerWrittenAt = nil
+            }
+            guard state.isOfOtherMarker(marker) else { return false }
+            state.validatedAt = 0
+            state.markerKnownAt = 0
+            return true
         }
+        guard isChanged else { return }
+        tree.invalidations.append(.node(dentry.node.number))
+        // Nor does a node that is made anew get what was learnt of the old one.
+        if let parent = dentry.parent, let name = dentry.name { parent.directory?.known[name] = nil }
     }
 
     func hasPendingBelow(_ dentry: Dentry) -> Bool {

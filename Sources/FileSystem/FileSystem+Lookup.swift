@@ -256,8 +256,28 @@ extension FileSystem {
         }
     }
 
-    /// One HEAD and one LIST, side by side, tell whether a name is a file, a directory, or absent.
+    /// One HEAD and one LIST, side by side, tell whether a name is a file, a directory, or absent. Where its key was being moved
+    /// meanwhile it is asked once more.
     private func ask(parent number: UInt64, name: FileName, isReferenced: Bool) async throws(FileSystemError) -> Node {
+        while true {
+            switch try await askOnce(parent: number, name: name, isReferenced: isReferenced) {
+            case .known(let node, _), .changed(let node): return node
+            case .moving(let end): await end?.wait()
+            }
+        }
+    }
+
+    private enum Asked: Sendable {
+        case known(Node, ObjectInfo?)
+        /// This mount has changed it since the question: the answer is not worth remembering.
+        case changed(Node)
+        /// The answer says nothing; ask again once this is set, or now.
+        case moving(OneShot<Void>?)
+    }
+
+    private func askOnce(
+        parent number: UInt64, name: FileName, isReferenced: Bool
+    ) async throws(FileSystemError) -> Asked {
         let startedAt = nowNanoseconds
         let (key, known) = try tree.withLock { tree throws(FileSystemError) in
             guard let parent = tree[number], parent.directory != nil else { throw FileSystemError(.stale) }
@@ -267,10 +287,11 @@ extension FileSystem {
             }
             return (key, known)
         }
+        if let end = moving.end(of: key.bytes) { return .moving(end) }
         let prefix = tree.withLock { $0[number]?.prefix(root: configuration.prefix) }
         let isCached = known.map { cache.holdsBeginning(of: $0) } ?? false
         let bringsBytes = !isCached && tree.withLock { $0[number]?.directory?.lookups.asks() ?? false }
-        let isEscapedFile = NameCodec.isBesideDirectory(name)
+        let isEscapedFile = NameCodec.isBesideDirectory(name.string)
         let remote: Remote?
         do throws(FileSystemError) {
             remote =
@@ -286,15 +307,23 @@ extension FileSystem {
             prefix == nil || remote == nil
             ? nil : await attributes?.entries(prefix!, names: [name.bytes])[name.bytes]
         defer { tellInvalidations() }
-        let (node, info) = try tree.withLock { tree throws(FileSystemError) -> (Node, ObjectInfo?) in
+        let asked = try tree.withLock { tree throws(FileSystemError) -> Asked in
             guard let parent = tree[number], parent.directory != nil else { throw FileSystemError(.stale) }
+            if let end = moving.end(of: key.bytes) { return .moving(end) }
+            if try self.key(parent: parent, name: name) != key { return .moving(nil) }
             if let child = parent.directory!.children[name] {
                 // A directory that the store does not have yet is there while something below it waits for its upload.
-                let localIsNewer = child.node.state.withLock { $0.changedAt >= startedAt } || hasPendingBelow(child)
-                if update(child, with: remote, validatedAt: startedAt) || localIsNewer {
+                let isPending = hasPendingBelow(child)
+                // What this mount has changed since the question the answer does not know.
+                let isChanged = child.node.state.withLock { $0.changedAt >= startedAt }
+                if isChanged || update(child, with: remote, validatedAt: startedAt) || isPending {
+                    if !isChanged, !isPending, case .directory(let info?, _) = remote {
+                        parent.directory!.known[name] = .object(info)
+                    }
                     if isReferenced { child.lookupCount += 1 }
-                    return (child.node, remote?.info)
+                    return isChanged ? .changed(child.node) : .known(child.node, remote?.info)
                 }
+                if let end = child.node.state.withLock({ $0.keyChange }) { return .moving(end) }
                 supersede(child, &tree, isGone: remote == nil)
             }
             switch remote {
@@ -311,21 +340,22 @@ extension FileSystem {
                 let dentry = add(kind, state, .file(object), name: name, in: parent, &tree)
                 parent.directory!.listing?.set(name, .file(object))
                 if isReferenced { dentry.lookupCount += 1 }
-                return (dentry.node, info)
+                return .known(dentry.node, info)
             case .directory(let info, let hasMarker):
-                let state = directoryState(info, validatedAt: startedAt)
+                var state = directoryState(info, validatedAt: startedAt)
+                state.markerKnownAt = startedAt
                 parent.directory!.inodes[name] = remembered.flatMap { $0.content == .directory ? $0.inode : nil }
                 let dentry = add(.directory, state, .directory, name: name, in: parent, &tree)
                 dentry.directory!.hasMarker = hasMarker
                 parent.directory!.listing?.set(name, .directory)
                 if isReferenced { dentry.lookupCount += 1 }
-                return (dentry.node, info)
+                return .known(dentry.node, info)
             }
         }
-        if let prefix, remote?.isWhole == true {
+        if case .known(let node, let info) = asked, let prefix, remote?.isWhole == true {
             noteAsked(prefix, name, info, kind: node.kind, inode: node.inode)
         }
-        return node
+        return asked
     }
 
     /// HEAD; nil when the store said that the key is not there.
@@ -365,6 +395,12 @@ extension FileSystem {
         async let file: Result<ObjectInfo?, FileSystemError> = Result.of { () async throws(FileSystemError) in
             try await self.look(key, bringsBytes: bringsBytes)
         }
+        async let isFolder: Result<Bool, FileSystemError> = Result.of { () async throws(FileSystemError) in
+            guard self.hasFolderMarkers.withLock({ $0 }), let folder = Self.folderMarker(ofDirectory: key.bytes) else {
+                return false
+            }
+            return try await self.head(folder)?.version.byteCount == 0
+        }
         if let marker {
             let below: ListPage
             do throws(StoreError) {
@@ -378,7 +414,8 @@ extension FileSystem {
                 return .directory(wantsAttributes ? try await head(marker) : nil, hasMarker: hasMarker)
             }
         }
-        return try await file.get().map { .file($0) }
+        if let info = try await file.get() { return .file(info) }
+        return try await isFolder.get() ? .directory(nil, hasMarker: false) : nil
     }
 
     /// Takes over what the store says of a node that exists; false when it is another file now.
@@ -391,10 +428,8 @@ extension FileSystem {
             dentry.node.state.withLock { state in
                 state.validatedAt = validatedAt
                 if let info {
-                    let fresh = directoryState(info, validatedAt: validatedAt)
-                    state.attributes = fresh.attributes
-                    state.properties = fresh.properties
-                    state.storeTime = fresh.storeTime
+                    state.take(directoryState(info, validatedAt: validatedAt))
+                    state.markerKnownAt = validatedAt
                 }
             }
             return true

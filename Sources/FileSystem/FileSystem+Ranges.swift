@@ -17,9 +17,9 @@ public enum RangeAllocation: Sendable, Equatable {
 }
 
 extension FileSystem {
-    /// fallocate(2) of a range.
+    /// fallocate(2) of a range; `endsPrivileges` as of `write`.
     public func allocate(
-        _ handle: FileHandle, _ allocation: RangeAllocation, offset: Int, count: Int
+        _ handle: FileHandle, _ allocation: RangeAllocation, offset: Int, count: Int, endsPrivileges: Bool = false
     ) -> Answer<Void> {
         let (end, overflows) = offset.addingReportingOverflow(count)
         guard offset >= 0, count > 0 else { return .fail(.invalidArgument) }
@@ -28,29 +28,37 @@ extension FileSystem {
         return .later { () async throws(FileSystemError) in
             let byteCount = handle.node.status.byteCount
             switch allocation {
-            case .extend, .zero(extends: true): if end > byteCount { try await self.extend(handle, to: end) }
+            case .extend, .zero(extends: true):
+                if end > byteCount { try await self.extend(handle, to: end, endsPrivileges) }
             case .reserve, .punch, .zero(extends: false): break
             }
             if allocation != .extend, let range = ByteRange(offset, end).intersection(ByteRange(0, byteCount)) {
-                try await self.writeZeros(handle, range)
+                try await self.writeZeros(handle, range, endsPrivileges)
             }
         }
     }
 
-    private func extend(_ handle: FileHandle, to byteCount: Int) async throws(FileSystemError) {
+    private func extend(
+        _ handle: FileHandle, to byteCount: Int, _ endsPrivileges: Bool
+    ) async throws(FileSystemError) {
         var changes = AttributeChanges()
         changes.byteCount = byteCount
+        changes.endsPrivileges = endsPrivileges
         _ = try await setAttributes(handle.node.number, handle: handle, changes).get()
     }
 
     /// As written by the program: an object has no holes, so zeros are what is kept in any case.
-    private func writeZeros(_ handle: FileHandle, _ range: ByteRange) async throws(FileSystemError) {
+    private func writeZeros(
+        _ handle: FileHandle, _ range: ByteRange, _ endsPrivileges: Bool
+    ) async throws(FileSystemError) {
         let zeros = [UInt8](repeating: 0, count: min(range.count, 1 << 20))
         var position = range.lowerBound
         while position < range.upperBound {
             let answer = zeros.withUnsafeBytes { bytes in
                 let count = min(bytes.count, range.upperBound - position)
-                return write(handle, offset: position, bytes: UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+                return write(
+                    handle, offset: position, bytes: UnsafeRawBufferPointer(rebasing: bytes[..<count]),
+                    endsPrivileges: endsPrivileges)
             }
             position += try await answer.get()
         }

@@ -13,14 +13,14 @@ public enum ReadData: Sendable {
     /// Blocks of the cache.
     case slices(ReadSlices)
     /// A range of a staged file's local data; the caller reads it into its own buffer.
-    case local(StagedFile, offset: Int, count: Int)
+    case local(LocalRead)
     case bytes([UInt8])
 
     public var byteCount: Int {
         switch self {
         case .empty: 0
         case .slices(let slices): slices.byteCount
-        case .local(_, _, let count): count
+        case .local(let read): read.byteCount
         case .bytes(let bytes): bytes.count
         }
     }
@@ -71,10 +71,10 @@ extension FileSystem {
             case .parked(let read): return .parked(ReadTicket { read.abandon() })
             }
         case .staged(let file):
-            let pieces = file.pieces(ByteRange(offset: offset, count: count))
-            if pieces.isEmpty { return .ready(.empty) }
-            if pieces.count == 1, case .local(let range) = pieces[0] {
-                return .ready(.local(file, offset: range.lowerBound, count: range.count))
+            switch file.beginRead(ByteRange(offset: offset, count: count)) {
+            case .empty: return .ready(.empty)
+            case .local(let read): return .ready(.local(read))
+            case .elsewhere: break
             }
             let task = Task {
                 completion(
@@ -99,15 +99,19 @@ extension FileSystem {
         case .empty: return []
         case .bytes(let bytes): return bytes
         case .slices(let slices): return slices.array
-        case .local(let file, let offset, let count):
-            var bytes = [UInt8](repeating: 0, count: count)
+        case .local(let read):
             do throws(StagingError) {
-                try file.readLocal(into: &bytes, at: offset)
+                return try read.bytes()
             } catch {
                 throw FileSystemError(error)
             }
-            return bytes
         }
+    }
+
+    /// Whether what is open is of a format whose programs read it in pieces, as far as is known without asking.
+    public func isReadInPieces(_ handle: FileHandle) -> Bool {
+        guard case .clean(let version) = handle.node.state.withLock({ $0.content }) else { return false }
+        return cache.isReadInPieces(version)
     }
 
     /// Whether bytes of `version` may be returned; if so, the node stays that version from now on. False when another
@@ -224,19 +228,25 @@ extension FileSystem {
         for piece in pieces {
             switch piece {
             case .local(let range):
-                var part = [UInt8](repeating: 0, count: range.count)
+                guard case .local(let read) = file.beginRead(range) else { throw Self.moved(file) }
                 do throws(StagingError) {
-                    try file.readLocal(into: &part, at: range.lowerBound)
+                    let part = try read.bytes()
+                    guard part.count == range.count else { throw StagingError.inTransit }
+                    bytes += part
                 } catch {
+                    if error == .inTransit { throw Self.moved(file) }
                     throw StoreError(.sourceFailed, operation: "read", key: file.key, message: error.description)
                 }
-                bytes += part
-            case .inTransit:
-                throw StoreError(.invalidRange, operation: "read", key: file.key, message: "not in the object yet")
+            case .inTransit: throw Self.moved(file)
             case .base(let version, let range):
                 bytes += try await cache.read(handle.stream(of: version), range: range).array
             }
         }
         return .bytes(bytes)
+    }
+
+    /// The bytes are to be had elsewhere by now.
+    private static func moved(_ file: StagedFile) -> StoreError {
+        StoreError(.invalidRange, operation: "read", key: file.key, message: "the bytes have moved")
     }
 }

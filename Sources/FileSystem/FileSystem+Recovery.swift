@@ -24,13 +24,24 @@ extension FileSystem {
                 "staged data of an earlier mount is damaged and was left where it is", metadata: ["journal": "\(path)"])
         }
         resumeRemovals()
-        for plan in area.leftPlans { resume(plan) }
+        let standing = Set(adopted.compactMap { $0.base?.key })
+        for plan in area.leftPlans { resume(plan, standing: standing) }
         for file in adopted {
             if let node = graft(file) { owners.withLock { $0[ObjectIdentifier(file)] = node } }
             if sends { queue.submit(file) }
         }
         if !adopted.isEmpty { log.notice("recovering \(adopted.count) files that an earlier mount had not uploaded") }
         return (foreign, damaged)
+    }
+
+    /// Asks the store of each recovered file that a call was removing or replacing when the earlier mount ended whether
+    /// that was done, so that nobody sees it come back for a moment. What is not known yet when the task is cancelled is shown.
+    public func settleDepartures() async {
+        await withTaskGroup(of: Void.self) { group in
+            for file in area.files where file.departure != nil {
+                group.addTask { await self.queue.settleDeparture(file) }
+            }
+        }
     }
 
     /// Brings to the store what `recover` found.
@@ -71,6 +82,9 @@ extension FileSystem {
         }
     }
 
+    /// Tries to upload a file that failed, since the mount began.
+    public var uploadFailureCount: Int { queue.failureCount }
+
     /// Every file with data that is not in the store, or that is removed and still there.
     public var pendingUploads: [PendingUpload] { pendingUploads(below: "") }
 
@@ -88,7 +102,7 @@ extension FileSystem {
     }
 
     /// Brings everything to the store that can be brought: returns when nothing is pending, or when every file that is
-    /// has failed once more, in a try that began after this call.
+    /// has failed once more, in a try that began after this call. A cancelled drain begins no further try.
     public func drain(progress: @escaping @Sendable ([PendingUpload]) -> Void) async -> [PendingUpload] {
         for file in area.files {
             if let node = owners.withLock({ $0[ObjectIdentifier(file)] }) { try? storeAttributes(of: node, in: file) }
@@ -103,7 +117,7 @@ extension FileSystem {
         var tried: [ObjectIdentifier: StagedFile] = [:]
         while true {
             let next = area.files.filter { $0.needsUpload && tried[ObjectIdentifier($0)] == nil }
-            if next.isEmpty { break }
+            if next.isEmpty || Task.isCancelled { break }
             for file in next { tried[ObjectIdentifier(file)] = file }
             await withTaskGroup(of: Void.self) { group in
                 for file in next { group.addTask { await self.bringIfPossible(file) } }
@@ -116,13 +130,19 @@ extension FileSystem {
         return left
     }
 
+    /// How often a file is brought that is changed meanwhile.
+    private static let drainRoundsMax = 8
+
     private func bringIfPossible(_ file: StagedFile) async {
-        let triesMax = file.isBeingSent ? 2 : 1
-        for _ in 0..<triesMax {
+        var failuresMax = file.isBeingSent ? 2 : 1
+        for _ in 0..<Self.drainRoundsMax where failuresMax > 0 && !Task.isCancelled {
             do throws(StagingError) {
                 try await queue.flush(file)
-                return
-            } catch {}
+                // The times of a file that was sent while it was written come after it.
+                if !file.needsUpload { return }
+            } catch {
+                failuresMax -= 1
+            }
         }
     }
 

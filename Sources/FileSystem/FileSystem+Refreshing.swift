@@ -83,6 +83,8 @@ public enum KernelInvalidation: Sendable, Equatable {
     case node(UInt64)
     /// What a name leads to, or that it is absent: the next use of it is a lookup.
     case entry(parent: UInt64, name: String)
+    /// A name that is still right: the kernel is to give up its reference to the node, since there are too many.
+    case takeBack(parent: UInt64, name: String)
     /// That a name leads to a file that is no more: who watches it hears of the removal.
     case removal(parent: UInt64, name: String, node: UInt64)
 }

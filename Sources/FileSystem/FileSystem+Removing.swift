@@ -25,7 +25,7 @@ extension FileSystem {
         let key = try await vacate(node)
         do throws(FileSystemError) {
             if let key {
-                node.stagedFile?.noteRemoval(isBegun: true)
+                node.stagedFile?.note(.removal)
                 try await remove(key, of: node, parent: number, startedAt: startedAt)
             }
         } catch {
@@ -62,7 +62,7 @@ extension FileSystem {
 
     /// The object of a vacated node stays: what is pending goes on.
     func reoccupy(_ node: Node) {
-        node.stagedFile?.noteRemoval(isBegun: false)
+        node.stagedFile?.note(nil)
         endChangingKey(node)
         if let file = node.stagedFile, node.state.withLock({ $0.writerCount == 0 }) { queue.submit(file) }
         becomeCleanIfPublished(node)
@@ -71,16 +71,17 @@ extension FileSystem {
     /// From now on the node stays staged if it is, and what begins to be staged is held.
     func beginChangingKey(_ node: Node) {
         node.state.withLock { state in
-            state.isKeyChanging = true
+            state.keyChange = state.keyChange ?? OneShot()
             state.writerCount += 1
         }
     }
 
     func endChangingKey(_ node: Node) {
-        node.state.withLock { state in
-            state.isKeyChanging = false
+        let done = node.state.withLock { state in
             state.writerCount -= 1
+            return state.takeKeyChange()
         }
+        done?.set(())
         if let file = node.stagedFile { queue.resume(file) }
     }
 
@@ -121,11 +122,12 @@ extension FileSystem {
 
     /// A vacated node has lost its name for good; staged bytes of it live on only for open handles.
     func markUnlinked(_ node: Node) {
-        node.state.withLock { state in
+        let done = node.state.withLock { state in
             state.isUnlinked = true
-            state.isKeyChanging = false
             state.writerCount -= 1
+            return state.takeKeyChange()
         }
+        done?.set(())
         if let file = node.stagedFile {
             _ = owners.withLock { $0.removeValue(forKey: ObjectIdentifier(file)) }
             file.abandon()

@@ -13,11 +13,14 @@ extension FileSystem {
 
     /// Carries a left plan out, in the background. Names change once that is done: nothing may be renamed or begun to be
     /// written meanwhile. What cannot be done now is tried again by the next mount.
-    func resume(_ stored: StoredPlan) {
+    /// - Parameter standing: the keys of versions that recovered files stand on: what is copied there may be changed by now.
+    func resume(_ stored: StoredPlan, standing: Set<ObjectKey> = []) {
         guard !configuration.isReadOnly, let plan = RenamePlan(stored.bytes) else { return }
         let task = Task {
             let outcome = await Result.of { () async throws(FileSystemError) in
-                try await self.changes.exclusive { () async throws(FileSystemError) in try await self.carryOut(plan) }
+                try await self.changes.exclusive { () async throws(FileSystemError) in
+                    try await self.carryOut(plan, standing)
+                }
             }
             switch outcome {
             case .success(let keptCount):
@@ -48,7 +51,7 @@ extension FileSystem {
 
     /// Copies what is not copied yet, then removes the old keys. May be repeated after any failure.
     /// - Returns: how many files stay where they are.
-    private func carryOut(_ plan: RenamePlan) async throws(FileSystemError) -> Int {
+    private func carryOut(_ plan: RenamePlan, _ standing: Set<ObjectKey>) async throws(FileSystemError) -> Int {
         var moved: [ObjectVersion] = []
         var keptCount = 0
         var failure: FileSystemError?
@@ -58,7 +61,9 @@ extension FileSystem {
             for object in plan.objects {
                 group.addTask {
                     await self.background.run {
-                        await Result.of { () async throws(FileSystemError) in try await self.move(object, of: plan) }
+                        await Result.of { () async throws(FileSystemError) in
+                            try await self.move(object, of: plan, standing)
+                        }
                     }
                 }
             }
@@ -75,15 +80,58 @@ extension FileSystem {
         // The old tree stays until the new one is whole.
         if let failure { throw failure }
         // Deepest first, markers after what is below them: some servers refuse to remove what has entries.
-        for version in moved.sorted(by: { $0.key.bytes.count > $1.key.bytes.count }) {
-            // An upload that was recovered may have come between: that version is nowhere else.
-            guard let now = try await head(version.key), now.version == version else { continue }
-            try await delete(version.key)
+        let sorted = moved.sorted { $0.key.bytes.count > $1.key.bytes.count }
+        for start in stride(from: 0, to: sorted.count, by: Self.removalCountMax) {
+            try await removeOld(sorted[start..<min(start + Self.removalCountMax, sorted.count)])
+        }
+        if keptCount == 0, let folder = Self.folderMarker(ofDirectory: plan.from),
+            try await head(folder)?.version.byteCount == 0
+        {
+            try await delete(folder)
         }
         return keptCount
     }
 
-    private func move(_ object: RenamePlan.Moved, of plan: RenamePlan) async throws(FileSystemError) -> Step {
+    /// Old keys that are looked at, and then removed, at once: as many as one DeleteObjects takes.
+    private static let removalCountMax = 1000
+
+    /// Removes old keys, in this order, that still have the version that was copied: an upload that was recovered may have
+    /// come between, and that version is nowhere else.
+    private func removeOld(_ versions: ArraySlice<ObjectVersion>) async throws(FileSystemError) {
+        var standing: Set<ObjectKey> = []
+        var failure: FileSystemError?
+        await withTaskGroup(of: (ObjectKey, Result<Bool, FileSystemError>).self) { group in
+            for version in versions {
+                group.addTask {
+                    let outcome = await self.background.run {
+                        await Result.of { () async throws(FileSystemError) in
+                            try await self.head(version.key)?.version == version
+                        }
+                    }
+                    return (version.key, outcome)
+                }
+            }
+            for await (key, outcome) in group {
+                switch outcome {
+                case .success(let isStanding): if isStanding { standing.insert(key) }
+                case .failure(let error): failure = failure ?? error
+                }
+            }
+        }
+        if let failure { throw failure }
+        let keys = versions.map(\.key).filter { standing.contains($0) }
+        guard !keys.isEmpty else { return }
+        do throws(StoreError) {
+            let failures = try await store.delete(keys)
+            if let first = failures.first { throw first.error }
+        } catch {
+            throw FileSystemError(error)
+        }
+    }
+
+    private func move(
+        _ object: RenamePlan.Moved, of plan: RenamePlan, _ standing: Set<ObjectKey>
+    ) async throws(FileSystemError) -> Step {
         guard let old = ObjectKey(plan.from + object.rest), let new = ObjectKey(plan.to + object.rest) else {
             return .kept
         }
@@ -92,14 +140,19 @@ extension FileSystem {
         // A directory that is replaced has a marker of its own.
         let isMarker = object.rest.isEmpty || object.rest.string.hasSuffix("/")
         if !isMarker, let found = try await head(new) {
+            // Other metadata may be that of many objects: another client's of the same length is no copy.
             let isCopy =
                 found.version.byteCount == source.version.byteCount
                 && (found.version.etag == source.version.etag
-                    || found.properties.metadata == source.properties.metadata)
-            return isCopy ? .moved(source.version) : .kept
+                    || AttributeCodec.isPosix(source.properties.metadata)
+                        && found.properties.metadata == source.properties.metadata)
+            return isCopy || standing.contains(new) ? .moved(source.version) : .kept
         }
         do throws(StoreError) {
-            _ = try await store.copy(CopyRequest(source: source.version, destination: new))
+            _ = try await store.copy(
+                CopyRequest(
+                    source: source.version, destination: new,
+                    storageClass: Self.copiedClass(source.properties.storageClass)))
             return .moved(source.version)
         } catch {
             throw FileSystemError(error)

@@ -61,17 +61,29 @@ extension FileSystem {
         }
         if let target, target.kind == .directory { _ = try await prefixIfEmpty(target) }
         if parent != toParent { try await keepParent(parent, losing: name) }
+        // From here on what the store says of the source is no answer, until its node has the new name.
+        if source.kind != .directory { beginChangingKey(source) }
+        func endMove() {
+            if source.kind == .directory {
+                endMoving(source)
+            } else {
+                endChangingKey(source)
+                becomeCleanIfPublished(source)
+            }
+        }
+        let storageClass = storageClass(of: source)
         let entry: Listing.Entry?
         var leftover: FileSystemError?
         do throws(FileSystemError) {
             if source.kind == .directory {
-                leftover = try await moveDirectory(source, to: newKey, replacing: target)
+                leftover = try await moveDirectory(source, to: newKey, replacing: target, mustBeNew: mustBeNew)
                 entry = .directory
             } else {
-                try await moveFile(source, to: newKey, replacing: target, mustBeNew: mustBeNew)
+                try await moveFile(source, storageClass, to: newKey, replacing: target, mustBeNew: mustBeNew)
                 entry = nil
             }
         } catch {
+            endMove()
             doubt(parent: parent, name)
             doubt(parent: toParent, toName)
             throw error
@@ -80,6 +92,8 @@ extension FileSystem {
         source.state.withLock {
             $0.attributes.changed = now
             $0.changedAt = nowNanoseconds
+            // Whoever found the old key gone was wrong.
+            $0.isSuperseded = false
         }
         let changes: [KernelInvalidation] = tree.withLock { tree in
             guard let dentry = tree[source.number], let newParent = tree[toParent] else { return [] }
@@ -94,7 +108,8 @@ extension FileSystem {
                 noteGone(name, from: parent)
             }
             tree.move(dentry, to: newParent, name: toName)
-            newParent.noteCreated(toName, entry ?? listingEntry(of: source))
+            forgetListings(below: dentry)
+            newParent.noteCreated(toName, entry ?? listingEntry(of: source, storageClass))
             if dentry.directory != nil, let oldPrefix, let newPrefix = dentry.prefix(root: configuration.prefix) {
                 attributes?.noteTreeMoved(oldPrefix, to: newPrefix)
             }
@@ -103,6 +118,7 @@ extension FileSystem {
             guard source.kind == .directory, let oldParent = tree[parent] else { return [] }
             return reclaimName(name, in: oldParent, &tree)
         }
+        endMove()
         invalidateKernel(changes)
         tellOpenFilesChanged()
         if let leftover {
@@ -111,24 +127,42 @@ extension FileSystem {
         }
     }
 
-    func listingEntry(of node: Node) -> Listing.Entry? {
-        switch node.state.withLock({ $0.content }) {
-        case .none: .directory
-        case .clean(let version): .file(ListedObject(version: version, lastModified: time.now))
-        case .staged(let file): entry(for: file)
+    /// - Parameter storageClass: nil where that of the node's properties counts.
+    func listingEntry(of node: Node, _ storageClass: String? = nil) -> Listing.Entry? {
+        let (content, properties) = node.state.withLock { ($0.content, $0.properties) }
+        switch content {
+        case .none: return .directory
+        case .clean(let version):
+            return .file(
+                ListedObject(
+                    version: version, lastModified: time.now, storageClass: properties?.storageClass ?? storageClass))
+        case .staged(let file): return entry(for: file)
+        }
+    }
+
+    /// The storage class that a copy of an object is to have. S3 gives it STANDARD where none is named. The copy of one that
+    /// is archived, and can be copied because it was restored, would be archived at once: that gets the default.
+    static func copiedClass(_ storageClass: String?) -> String? {
+        storageClass == "GLACIER" || storageClass == "DEEP_ARCHIVE" ? nil : storageClass
+    }
+
+    /// The class that a file's object is to keep when it is moved, as far as its properties or a listing tell it.
+    private func storageClass(of node: Node) -> String? {
+        let (properties, version) = node.state.withLock { ($0.properties, $0.objectVersion) }
+        if let properties { return Self.copiedClass(properties.storageClass) }
+        return tree.withLock { tree in
+            guard let dentry = tree[node.number], let name = dentry.name,
+                case .file(let object) = dentry.parent?.directory?.listed(name), object.version == version
+            else { return nil }
+            return Self.copiedClass(object.storageClass)
         }
     }
 
     // MARK: Files
 
-    private func moveFile(_ node: Node, to newKey: ObjectKey, replacing target: Node?, mustBeNew: Bool)
-        async throws(FileSystemError)
-    {
-        beginChangingKey(node)
-        defer {
-            endChangingKey(node)
-            becomeCleanIfPublished(node)
-        }
+    private func moveFile(
+        _ node: Node, _ storageClass: String?, to newKey: ObjectKey, replacing target: Node?, mustBeNew: Bool
+    ) async throws(FileSystemError) {
         if let file = node.stagedFile {
             await queue.hold(file)
             // A file that has no object yet only gets another key: its data goes there in the first place.
@@ -149,13 +183,21 @@ extension FileSystem {
         }
         guard let version = node.state.withLock({ $0.objectVersion }) else { throw FileSystemError(.stale) }
         try await secureCopies(of: version.key.bytes)
-        if let target { _ = try await vacate(target) }
+        if let target {
+            _ = try await vacate(target)
+            let metadata = node.state.withLock { $0.properties?.metadata } ?? [:]
+            // Other metadata may be that of many objects.
+            let mark = PublicationMark(
+                byteCount: version.byteCount, metadata: AttributeCodec.isPosix(metadata) ? metadata : [:])
+            target.stagedFile?.note(.replacement(mark, version.etag))
+        }
         let moved: ObjectVersion
         do throws(StoreError) {
             if mustBeNew, try await isPresent(newKey) {
                 throw StoreError(.preconditionFailed, operation: "CopyObject", key: newKey)
             }
-            let etag = try await store.copy(CopyRequest(source: version, destination: newKey))
+            let etag = try await store.copy(
+                CopyRequest(source: version, destination: newKey, storageClass: storageClass))
             moved = ObjectVersion(key: newKey, etag: etag, byteCount: version.byteCount)
         } catch {
             if let found = await findCopy(of: node, version, at: newKey, replacing: target, after: error) {
@@ -167,8 +209,15 @@ extension FileSystem {
             }
         }
         if let target { loseName(target) }
-        try await delete(version.key)
+        // The file has its new place before nothing has the old one any more: who reads it goes on, and what is pending too.
+        // Lookups of the old name wait.
         try adopt(moved, in: node)
+        do throws(FileSystemError) {
+            try await delete(version.key)
+        } catch {
+            try adopt(version, in: node)
+            throw error
+        }
     }
 
     /// Whether a copy whose answer was lost was made: what stands there has the length and the metadata of the source, and
@@ -197,7 +246,11 @@ extension FileSystem {
     private func rekey(
         _ node: Node, _ file: StagedFile, to newKey: ObjectKey, replacing target: Node?
     ) async throws(FileSystemError) {
-        if let target { _ = try await vacate(target) }
+        let oldKey = file.key
+        if let target {
+            _ = try await vacate(target)
+            target.stagedFile?.note(.replacementByStaged)
+        }
         do throws(FileSystemError) {
             // A lost answer, or a file that ours took the name of, may have left an object under the old key.
             if file.keyMayHoldObject { try await delete(file.key) }
@@ -211,9 +264,25 @@ extension FileSystem {
             throw error
         }
         if let target { loseName(target) }
+        // Who writes beside a file, and renames over it, means the type of the last name.
+        try? nameContentType(of: node, file, oldKey)
         queue.resume(file)
         // Nobody but this rename: no close() will follow.
         if node.state.withLock({ $0.writerCount == 1 }) { queue.submit(file) }
+    }
+
+    /// Gives a file that has another key the content type of its name, unless somebody has set one.
+    private func nameContentType(of node: Node, _ file: StagedFile, _ oldKey: ObjectKey) throws(StagingError) {
+        guard node.kind == .file else { return }
+        func usual(_ key: ObjectKey) -> String? { ContentType.of(path: key.string) }
+        var properties = file.properties
+        guard properties.contentType == nil || properties.contentType == usual(oldKey),
+            properties.contentType != usual(file.key)
+        else { return }
+        properties.contentType = usual(file.key)
+        try file.setProperties(properties)
+        let changed = properties.contentType
+        node.state.withLock { $0.properties?.contentType = changed }
     }
 
     /// A replaced file: it lives on only for who has it open.
@@ -268,12 +337,13 @@ extension FileSystem {
     // MARK: Directories
 
     /// Copies everything below a directory to its new place, in parallel, and deletes the old keys last: until then the
-    /// old tree is whole. Nothing below it changes meanwhile (`changes` is held exclusively).
+    /// old tree is whole. Nothing below it changes meanwhile (`changes` is held exclusively). Before the old keys go the nodes
+    /// below get the new ones, and until `endMoving` nobody believes what the store says of the old ones.
     ///
     /// Throws when nothing is moved. Returns the error when the new tree is whole and stands, and of the old one something
     /// could not be deleted.
     private func moveDirectory(
-        _ node: Node, to destination: ObjectKey, replacing target: Node?
+        _ node: Node, to destination: ObjectKey, replacing target: Node?, mustBeNew: Bool
     ) async throws(FileSystemError) -> FileSystemError? {
         let newPrefix = try markerKey(of: destination).bytes
         let oldPrefix = try tree.withLock { tree throws(FileSystemError) in
@@ -294,7 +364,13 @@ extension FileSystem {
             held.append(file)
         }
         try await secureCopies(of: oldPrefix)
+        // What is remembered as absent may have been made by another client since. A replaced directory is known to be empty.
+        async let isFree = Result.of { () async throws(FileSystemError) in
+            if target != nil { return true }
+            return try await self.isNothing(below: newPrefix)
+        }
         let objects = try await everything(below: oldPrefix)
+        guard try await isFree.get() else { throw FileSystemError(mustBeNew ? .alreadyExists : .notEmpty) }
         var moves: [(object: ListedObject, key: ObjectKey)] = []
         for object in objects {
             guard let key = ObjectKey(newPrefix + object.key.bytes.dropFirst(oldPrefix.count)) else {
@@ -312,26 +388,34 @@ extension FileSystem {
         let progress = beginRename(from: oldPrefix, to: newPrefix, count: moves.count)
         defer { renames.end(progress) }
 
-        // The old tree is whole until the end. A copy that failed may have been done all the same, so each is taken back;
-        // but the marker of an empty directory that was to be replaced stays.
-        let made = moves.map(\.key).filter { target == nil || $0.bytes != newPrefix }
+        // The old tree is whole until the end. A copy that failed may have been done all the same, so each that was begun is
+        // taken back unless it was refused, and no other: there may be objects of others by now. The marker of an empty
+        // directory that was to be replaced stays.
+        let begun = Lock<Set<ObjectKey>>([])
         func takeBack() async {
             area.remove(plan)
-            await removeAll(made)
+            let made = begun.withLock { $0 }.filter { target == nil || $0.bytes != newPrefix }
+            await removeAll(made.sorted { $0.bytes.count > $1.bytes.count })
         }
-        var copied: [ObjectKey: ObjectVersion] = [:]
+        var copied: [ObjectVersion: ObjectVersion] = [:]
         var failure: FileSystemError?
-        await withTaskGroup(of: (ObjectKey, Result<ObjectVersion, FileSystemError>).self) { group in
+        await withTaskGroup(of: (ObjectVersion, Result<ObjectVersion, FileSystemError>).self) { group in
             for (object, destination) in moves {
                 group.addTask {
                     let outcome = await self.background.run {
                         await Result.of { () async throws(FileSystemError) in
+                            // A cancelled task does not wait for its turn.
+                            if Task.isCancelled { throw FileSystemError(.interrupted) }
+                            begun.withLock { _ = $0.insert(destination) }
                             do throws(StoreError) {
                                 let etag = try await self.store.copy(
-                                    CopyRequest(source: object.version, destination: destination))
+                                    CopyRequest(
+                                        source: object.version, destination: destination,
+                                        storageClass: Self.copiedClass(object.storageClass)))
                                 return ObjectVersion(key: destination, etag: etag, byteCount: object.version.byteCount)
                             } catch {
                                 guard error.kind == .notFound, Self.isMarker(object) else {
+                                    if Self.isRefusal(error) { begun.withLock { _ = $0.remove(destination) } }
                                     throw FileSystemError(error)
                                 }
                                 // Some servers list directories that are no objects: there is nothing to copy.
@@ -339,7 +423,7 @@ extension FileSystem {
                             }
                         }
                     }
-                    return (object.key, outcome)
+                    return (object.version, outcome)
                 }
             }
             for await (old, outcome) in group {
@@ -357,38 +441,98 @@ extension FileSystem {
             await takeBack()
             throw failure
         }
-        if objects.isEmpty || !objects.contains(where: { $0.key.bytes == oldPrefix }) {
+        if !objects.contains(where: { $0.key.bytes == oldPrefix }) {
             // An implicit directory gets a marker, so that the new one does not depend on its entries.
             if let marker = ObjectKey(newPrefix) {
+                begun.withLock { _ = $0.insert(marker) }
                 do throws(FileSystemError) {
                     try await putMarker(
                         marker, node: node, attributes: node.state.withLock { $0.attributes },
                         properties: node.state.withLock { $0.properties } ?? ObjectProperties())
                 } catch {
-                    area.remove(plan)
-                    await removeAll(made + (target == nil ? [marker] : []))
+                    await takeBack()
                     throw error
                 }
             }
+        }
+        let folder = folderMarker(of: node)
+        beginMoving(node, from: oldPrefix)
+        do throws(FileSystemError) {
+            try adopt(copied, below: node, from: oldPrefix, to: newPrefix)
+        } catch {
+            await takeBack()
+            throw error
         }
         // Some of the old keys may be gone after a failure: there is no way back from here, only forward.
         var leftover: FileSystemError?
         do throws(StoreError) {
             // Directories last, deepest first: some servers refuse to remove one that has entries.
-            let failures = try await store.delete(
-                objects.filter { !Self.isMarker($0) }.map(\.key) + Self.directories(of: objects, below: oldPrefix))
-            if let first = failures.first { throw first.error }
+            let old = objects.filter { !Self.isMarker($0) }.map(\.key) + Self.directories(of: objects, below: oldPrefix)
+            let failures = try await store.delete(old + (folder.map { [$0] } ?? []))
+            if let first = failures.first(where: { $0.key != folder }) { throw first.error }
         } catch {
             leftover = FileSystemError(error)
         }
-        for below in nodesBelow(node) {
-            guard let version = below.state.withLock({ $0.objectVersion }), let moved = copied[version.key] else {
-                continue
-            }
-            try adopt(moved, in: below)
-        }
-        forgetListings(below: node)
         return leftover
+    }
+
+    /// What is known of the old keys is forgotten, and what is asked for waits, until `endMoving`.
+    private func beginMoving(_ node: Node, from prefix: ByteString) {
+        moving.begin(prefix)
+        node.state.withLock { state in
+            state.keyChange = OneShot()
+            // Listings of the directory above that began before say nothing of it.
+            state.changedAt = nowNanoseconds
+        }
+        tree.withLock { tree in
+            guard let dentry = tree[node.number] else { return }
+            forgetListings(below: dentry)
+            dentry.spoilListingsAhead()
+        }
+    }
+
+    private func endMoving(_ node: Node) {
+        moving.end()
+        node.state.withLock { $0.takeKeyChange() }?.set(())
+    }
+
+    /// The nodes below a directory stand on the copies from now on; throws with all of them as they were. A node of another
+    /// version than the one that was copied, because another client changed or removed its object, is none of the new tree's;
+    /// what is pending of such a one will find its base changed.
+    private func adopt(
+        _ copied: [ObjectVersion: ObjectVersion], below node: Node, from oldPrefix: ByteString, to newPrefix: ByteString
+    ) throws(FileSystemError) {
+        var adopted: [(node: Node, old: ObjectVersion)] = []
+        var others: [Node] = []
+        do throws(FileSystemError) {
+            for below in nodesBelow(node) {
+                guard let version = below.state.withLock({ $0.objectVersion }), version.key.bytes.hasPrefix(oldPrefix)
+                else { continue }
+                if let moved = copied[version] {
+                    try adopt(moved, in: below)
+                } else if below.isPending, let key = ObjectKey(newPrefix + version.key.bytes.dropFirst(oldPrefix.count))
+                {
+                    try adopt(ObjectVersion(key: key, etag: version.etag, byteCount: version.byteCount), in: below)
+                } else {
+                    others.append(below)
+                    continue
+                }
+                adopted.append((below, version))
+            }
+        } catch {
+            for (below, version) in adopted { try? adopt(version, in: below) }
+            throw error
+        }
+        let keys = Set(copied.keys.map(\.key))
+        tree.withLock { tree in
+            for other in others {
+                guard let dentry = tree[other.number], let key = other.state.withLock({ $0.objectVersion?.key }) else {
+                    continue
+                }
+                supersede(dentry, &tree, isGone: !keys.contains(key))
+            }
+        }
+        tellInvalidations()
     }
 
     /// Shows a rename from now on, until `renames.end`.
@@ -413,19 +557,15 @@ extension FileSystem {
         }
     }
 
-    /// Listings name old keys; they are asked for again.
-    private func forgetListings(below node: Node) {
-        tree.withLock { tree in
-            var rest = tree[node.number].map { [$0] } ?? []
-            while let dentry = rest.popLast() {
-                guard dentry.directory != nil else { continue }
-                dentry.directory!.listing = nil
-                dentry.directory!.partial = nil
-                dentry.directory!.known = [:]
-                dentry.directory!.inodes = [:]
-                dentry.directory!.ahead = ListingsAhead()
-                rest.append(contentsOf: dentry.directory!.children.values)
-            }
+    /// What is known of entries is of old keys; it is asked for again. Listings that are under way are nobody's any more but
+    /// their readers'.
+    private func forgetListings(below top: Dentry) {
+        var rest = [top]
+        while let dentry = rest.popLast() {
+            guard dentry.directory != nil else { continue }
+            dentry.directory!.forgetEntries()
+            dentry.directory!.inodes = [:]
+            rest.append(contentsOf: dentry.directory!.children.values)
         }
     }
 
@@ -442,6 +582,25 @@ extension FileSystem {
             throw FileSystemError(error)
         }
         return objects
+    }
+
+    /// Whether a store that failed a copy so has not made it.
+    private static func isRefusal(_ error: StoreError) -> Bool {
+        switch error.kind {
+        case .accessDenied, .badCredentials, .expiredCredentials, .notFound, .preconditionFailed, .archived, .tooLarge,
+            .quotaExceeded, .unsupported:
+            true
+        default: false
+        }
+    }
+
+    private func isNothing(below prefix: ByteString) async throws(FileSystemError) -> Bool {
+        do throws(StoreError) {
+            let page = try await store.list(ListRequest(prefix: prefix, delimited: false, entryCountMax: 1))
+            return page.objects.isEmpty
+        } catch {
+            throw FileSystemError(error)
+        }
     }
 
     private static func isMarker(_ object: ListedObject) -> Bool {

@@ -85,14 +85,19 @@ extension FileSystem {
                 // Whoever needs one of these directories asks for it, and hears of the error.
                 isUseful = false
             }
+            if subtree.hasFolderMarkers { hasFolderMarkers.withLock { $0 = true } }
             if isUseful { found = await remembering(subtree.children, in: prefix) }
         }
         let (brought, useful) = (found, isUseful)
         tree.withLock { tree in
             guard let dentry = tree[parent], dentry.directory != nil else { return }
-            if !useful { dentry.directory!.ahead.ranPoorly() }
+            defer { tree.prune(dentry) }
             // What this mount changed below since, in nodes that may be gone by now, the listing does not know.
-            if dentry.directory!.ahead.endRun() { return }
+            let isOutdated = dentry.directory!.ahead.endRun(done)
+            if !useful { dentry.directory!.ahead.ranPoorly() }
+            if isOutdated { return }
+            // It may have seen some of the keys at one place, and some at the other.
+            if moving.isUnderWay { return }
             for (name, directory) in brought {
                 if let child = dentry.directory!.children[name] {
                     if child.directory != nil { merge(directory, into: child, &tree) }
@@ -100,7 +105,6 @@ extension FileSystem {
                     dentry.directory!.ahead.directories[name] = directory
                 }
             }
-            tree.prune(dentry)
         }
         done.set(())
         tellInvalidations()

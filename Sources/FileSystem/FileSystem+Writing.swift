@@ -29,6 +29,7 @@ extension FileSystem {
         return .later { () async throws(FileSystemError) in
             if asksAlways || mayWrite {
                 try await self.revalidate(node, bringsBytes: !mayWrite)
+                if mayWrite { try await self.learnProperties(node) }
             } else {
                 try await self.validate(node, bringsBytes: true)
             }
@@ -110,13 +111,13 @@ extension FileSystem {
             dentry.lookupCount += 1
             parent.noteCreated(name, entry(for: file))
             touch(parent)
+            owners.withLock { $0[ObjectIdentifier(file)] = dentry.node }
             return dentry.node
         }
         guard let node else {
             file.abandon()
             throw FileSystemError(.alreadyExists)
         }
-        owners.withLock { $0[ObjectIdentifier(file)] = node }
         let handle = newHandle(node, mayWrite: mayWrite, isNew: true)
         return (node.status, handle)
     }
@@ -159,6 +160,8 @@ extension FileSystem {
         } catch {
             throw FileSystemError(error)
         }
+        // Before anybody finds it: the owner of a file that is uploaded at once is asked for.
+        if !isUnlinked { owners.withLock { $0[ObjectIdentifier(file)] = node } }
         // Two writers may have got here at once: the first one's file counts.
         let winner: StagedFile = node.state.withLock { state in
             if case .staged(let other) = state.content { return other }
@@ -166,12 +169,9 @@ extension FileSystem {
             state.content = .staged(file)
             return file
         }
-        if winner !== file {
+        if winner !== file || isUnlinked {
+            _ = owners.withLock { $0.removeValue(forKey: ObjectIdentifier(file)) }
             file.abandon()
-        } else if isUnlinked {
-            file.abandon()
-        } else {
-            owners.withLock { $0[ObjectIdentifier(file)] = node }
         }
         return winner
     }
@@ -199,9 +199,19 @@ extension FileSystem {
 
     // MARK: Writing
 
+    /// The largest object, in bytes (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>): a longer file could
+    /// not be brought to the store.
+    static let fileBytesMax = 5 << 40
+
     /// Writes at `offset`. The bytes are with the local disk, and in its journal, when this answers.
-    public func write(_ handle: FileHandle, offset: Int, bytes: UnsafeRawBufferPointer) -> Answer<Int> {
+    /// - Parameter endsPrivileges: whether the file loses its set-user-ID bit by it; see `AttributeChanges`.
+    public func write(
+        _ handle: FileHandle, offset: Int, bytes: UnsafeRawBufferPointer, endsPrivileges: Bool = false
+    ) -> Answer<Int> {
         precondition(handle.mayWrite, "the kernel writes through writable handles only")
+        guard bytes.count <= Self.fileBytesMax, offset <= Self.fileBytesMax - bytes.count else {
+            return .fail(.fileTooLarge)
+        }
         let node = handle.node
         // Beginning to stage names a key, so it waits for a rename of a directory to end; going on does not.
         let isStaged = node.stagedFile != nil
@@ -209,35 +219,50 @@ extension FileSystem {
         if !mustWait, isStaged || changes.tryEnterShared() {
             defer { if !isStaged { changes.leaveShared() } }
             do throws(FileSystemError) {
-                if let count = try writeNow(handle, offset: offset, bytes: bytes) { return .ready(count) }
+                if let count = try writeNow(handle, offset: offset, bytes: bytes, endsPrivileges: endsPrivileges) {
+                    return .ready(count)
+                }
             } catch {
                 return .failed(error)
             }
         }
         let copy = [UInt8](bytes)
         return .later { () async throws(FileSystemError) in
-            try await self.makeRoom(for: copy.count, in: node)
-            await node.stagedFile?.waitWhileContended()
-            while true {
-                let written = try await self.changes.shared { () async throws(FileSystemError) -> Int? in
-                    // `withUnsafeBytes` does not carry typed throws.
-                    let result = copy.withUnsafeBytes { bytes in
-                        Result { () throws(FileSystemError) in
-                            try self.writeNow(handle, offset: offset, bytes: bytes)
-                        }
-                    }
-                    return try result.get()
-                }
-                if let written { return written }
-                try await self.bringBack(node)
+            do throws(FileSystemError) {
+                return try await self.writeLater(handle, offset: offset, copy, endsPrivileges: endsPrivileges)
+            } catch {
+                // The program is told, and what it has written so far is no file that it made, unless it goes on from there.
+                node.stagedFile?.noteFailedWrite(at: offset)
+                throw error
             }
         }
     }
 
+    /// Writes once there is room, and once the bytes are here that must be.
+    private func writeLater(
+        _ handle: FileHandle, offset: Int, _ bytes: [UInt8], endsPrivileges: Bool
+    ) async throws(FileSystemError) -> Int {
+        try await makeRoom(for: bytes.count)
+        await handle.node.stagedFile?.waitWhileContended()
+        while true {
+            let written = try await changes.shared { () async throws(FileSystemError) -> Int? in
+                // `withUnsafeBytes` does not carry typed throws.
+                let result = bytes.withUnsafeBytes { bytes in
+                    Result { () throws(FileSystemError) in
+                        try self.writeNow(handle, offset: offset, bytes: bytes, endsPrivileges: endsPrivileges)
+                    }
+                }
+                return try result.get()
+            }
+            if let written { return written }
+            try await bringBack(handle.node)
+        }
+    }
+
     /// Nil when the bytes that are to be overwritten must come back from the store first (`bringBack`).
-    private func writeNow(_ handle: FileHandle, offset: Int, bytes: UnsafeRawBufferPointer) throws(FileSystemError)
-        -> Int?
-    {
+    private func writeNow(
+        _ handle: FileHandle, offset: Int, bytes: UnsafeRawBufferPointer, endsPrivileges: Bool
+    ) throws(FileSystemError) -> Int? {
         let node = handle.node
         let file = try stage(node)
         let count: Int
@@ -252,6 +277,7 @@ extension FileSystem {
         node.state.withLock { state in
             state.attributes.modified = now
             state.attributes.changed = now
+            if endsPrivileges { state.attributes.endPrivileges() }
             state.changedAt = nowNanoseconds
             state.hasServedBytes = true
         }
@@ -279,7 +305,7 @@ extension FileSystem {
     }
 
     /// Waits until uploads have freed room under the staging limit.
-    private func makeRoom(for byteCount: Int, in node: Node) async throws(FileSystemError) {
+    private func makeRoom(for byteCount: Int) async throws(FileSystemError) {
         do throws(StagingError) {
             while area.isFull(adding: byteCount) {
                 queue.freeSentParts()
@@ -290,8 +316,6 @@ extension FileSystem {
                 try await queue.waitForRoom()
             }
         } catch {
-            // The program is told, and what it has written so far is no file that it made.
-            if case .full = error { node.stagedFile?.noteFailedWrite() }
             throw FileSystemError(error)
         }
     }
@@ -322,7 +346,7 @@ extension FileSystem {
         guard hasNews else { return .ready(()) }
         do throws(FileSystemError) { try storeAttributes(of: handle.node, in: file) } catch { return .failed(error) }
         if mayAnswerEarly {
-            queue.submit(file)
+            queue.submit(file, mayWait: true)
             return .ready(())
         }
         return .later { () async throws(FileSystemError) in try await self.bring(file) }
@@ -357,7 +381,7 @@ extension FileSystem {
         if let file, isLastWriter, !isUnlinked {
             // Pages written through a mapping may have arrived after the flush.
             if handle.state.withLock({ $0.hasWritten || $0.isNew }) { try? storeAttributes(of: node, in: file) }
-            queue.submit(file)
+            queue.submit(file, mayWait: true)
         }
         becomeCleanIfPublished(node)
         tree.withLock { tree in

@@ -30,10 +30,12 @@ public final class FileSystem: Sendable {
     /// What directories without times of their own show.
     let startedAt: Timestamp
     let tree: Lock<Tree>
-    /// Which node a staged file belongs to, by the file's identity.
+    /// Which node a staged file belongs to, by the file's identity. A leaf lock. Set before the file can be found by others.
     let owners = Lock<[ObjectIdentifier: Node]>([:])
     /// Renames of directories run alone; everything else that changes names or begins staging runs shared.
     let changes = ChangeGate()
+    /// The directory whose old keys are being removed.
+    let moving = MovingPrefix()
     /// Bounds the requests that a burst of lookups, or the copies of a rename, have under way.
     let background = AsyncLimiter(limit: 32)
     let outage = Lock(StoreOutage())
@@ -41,6 +43,8 @@ public final class FileSystem: Sendable {
     let resumedRenames = Lock<[Task<Void, Never>]>([])
     let renames = RenameProgresses()
     let prefetches = Lock(PrefetchStatistics())
+    /// Whether a listing has shown a directory as tools of the Hadoop family do it: then names are looked up in that form too.
+    let hasFolderMarkers = Lock(false)
     private let invalidation = Lock<(@Sendable ([KernelInvalidation]) -> Void)?>(nil)
     private let openFilesChanged = Lock<(@Sendable () -> Void)?>(nil)
 

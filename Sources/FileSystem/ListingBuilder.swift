@@ -2,6 +2,7 @@
 
 internal import Base
 internal import ObjectModel
+internal import ObjectStore
 
 /// Turns the pages of a delimited listing into entries, page by page. A pure value.
 ///
@@ -9,13 +10,17 @@ internal import ObjectModel
 /// `a_$folder$`; both sort behind it, so such an object is held back until the listing has passed them: hardly ever more
 /// than a few. Each name comes once.
 struct ListingBuilder {
-    private let prefix: ByteString
+    private var prefix: ByteString
+    /// What follows the prefix in the last key that has come.
+    private var last: ByteString = ""
     private var held: [(segment: ByteString, object: ListedObject)] = []
     private var directories: Set<ByteString> = []
     /// The directory's own marker.
     private(set) var marker: ListedObject?
     /// Keys that no name can show.
     private(set) var unnameable: [ObjectKey] = []
+    /// Whether some directory was shown as tools of the Hadoop family do it.
+    private(set) var hasFolderMarkers = false
 
     /// What some tools of the Hadoop family leave for a directory `dir`.
     static let folderSuffix = "_$folder$"
@@ -38,6 +43,7 @@ struct ListingBuilder {
             if segment.isEmpty {
                 marker = object
             } else if segment.string.hasSuffix(Self.folderSuffix), object.version.byteCount == 0 {
+                hasFolderMarkers = true
                 addDirectory(ByteString(String(segment.string.dropLast(Self.folderSuffix.count))), to: &result)
             } else if segment.string.hasSuffix("/") {
                 // Servers that list a marker as an object beside its common prefix.
@@ -46,7 +52,7 @@ struct ListingBuilder {
                 held.append((segment, object))
             }
         }
-        let last = max(objects.last?.key.bytes ?? "", commonPrefixes.last ?? "").dropFirst(
+        last = max(objects.last?.key.bytes ?? "", commonPrefixes.last ?? "").dropFirst(
             objects.isEmpty && commonPrefixes.isEmpty ? 0 : prefix.count)
         var stillHeld: [(segment: ByteString, object: ListedObject)] = []
         for (segment, object) in held {
@@ -60,6 +66,14 @@ struct ListingBuilder {
         }
         held = stillHeld
         return result
+    }
+
+    /// The keys are at another prefix from now on. Returns what to ask for, to go on behind those that have come.
+    mutating func moved(to prefix: ByteString) -> ListRequest {
+        self.prefix = prefix
+        var request = ListRequest(prefix: prefix, delimited: true)
+        if !last.isEmpty { request.startAfter = ObjectKey(prefix + last) }
+        return request
     }
 
     private mutating func addDirectory(

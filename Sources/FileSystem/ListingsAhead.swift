@@ -50,8 +50,9 @@ struct ListingsAhead: Sendable {
         isSpoilt = false
     }
 
-    /// Returns whether what the run brought is out of date already.
-    mutating func endRun() -> Bool {
+    /// Returns whether what the run brought is out of date already: spoilt, or of before everything was forgotten.
+    mutating func endRun(_ done: OneShot<Void>) -> Bool {
+        guard inFlight === done else { return true }
         inFlight = nil
         return isSpoilt
     }

@@ -22,8 +22,8 @@ struct NameBudget {
     /// Names in all `listings`.
     private(set) var listedNameCount = 0
 
-    /// How many nodes are looked at for each that comes: more than one, so that those in use do not stop it.
-    static let looksPerNode = 2
+    /// How many nodes are looked at for each that comes: more than one, so that those in use, and directories, do not stop it.
+    static let looksPerNode = 4
 
     init(nodeCountMax: Int, listedNameCountMax: Int) {
         self.nodeCountMax = nodeCountMax

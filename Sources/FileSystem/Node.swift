@@ -32,12 +32,17 @@ public final class Node: Sendable {
         /// The store's LastModified of the object (of a directory: its marker) that the attributes are of; nil when it
         /// is not known, as after a write.
         var storeTime: Timestamp?
+        /// Of a directory: when its marker was last asked for or written (monotonic nanoseconds); 0 for never.
+        var markerKnownAt: UInt64 = 0
+        /// Of a directory: when this mount wrote its marker, by our clock. `storeTime` is about that then.
+        var markerWrittenAt: Timestamp?
         var symlinkTarget: String?
         /// Handles of any kind, and those that may write.
         var openCount = 0
         var writerCount = 0
-        /// Its object is being moved or removed: data of it that begins to be staged is not sent before that is over.
-        var isKeyChanging = false
+        /// Its object is being moved or removed: data of it that begins to be staged is not sent before that is over, and
+        /// what the store says of its key meanwhile is no answer. Set at the end.
+        var keyChange: OneShot<Void>?
         var isUnlinked = false
         var isSuperseded = false
         /// Whether the kernel may hold pages of this node.
@@ -86,6 +91,49 @@ public final class Node: Sendable {
         byteCount > 0 && stagedFile?.isInTransit(ByteRange(byteCount - 1, byteCount)) == true
     }
 
+    /// Whether this mount has changed the node's object since an answer of the store was asked for, or is just doing it.
+    func isKnownBetter(since startedAt: UInt64) -> Bool {
+        state.withLock { $0.changedAt >= startedAt || $0.isKeyChanging }
+    }
+
     /// Whether local changes wait for their upload: such a node is known better here than in the store.
     var isPending: Bool { stagedFile != nil }
+}
+
+extension Node.State {
+    var isKeyChanging: Bool { keyChange != nil }
+
+    /// Returns what is to be set, outside of all locks.
+    mutating func takeKeyChange() -> OneShot<Void>? {
+        defer { keyChange = nil }
+        return keyChange
+    }
+}
+
+/// Of directories: their marker object.
+extension Node.State {
+    /// How far the store's clock and ours may be apart, with a PUT between them; seconds.
+    private static let clockDifferenceMax: Int64 = 5
+
+    /// Takes what a HEAD of the marker tells.
+    mutating func take(_ fresh: Node.State) {
+        attributes = fresh.attributes
+        properties = fresh.properties
+        storeTime = fresh.storeTime
+        markerWrittenAt = nil
+    }
+
+    mutating func noteMarkerWritten(at time: Timestamp, _ now: UInt64) {
+        storeTime = nil
+        markerWrittenAt = time
+        markerKnownAt = now
+    }
+
+    /// Whether a marker that a listing shows is another one than that of which the attributes are known.
+    func isOfOtherMarker(_ marker: ListedObject?) -> Bool {
+        if let storeTime { return storeTime.seconds != marker?.lastModified.seconds }
+        guard let markerWrittenAt else { return false }
+        guard let marker else { return true }
+        return abs(marker.lastModified.seconds - markerWrittenAt.seconds) > Self.clockDifferenceMax
+    }
 }

@@ -15,9 +15,10 @@ struct SiblingPattern: Sendable {
         /// come between). A proof that would have to be longer is not believed any more.
         var unorderedCount = 16
         var recentCount = 64
-        /// How many files are wanted ahead: at first, and when as many as that have been used.
+        /// How many files are wanted ahead: at first, at most, and for each that has been used.
         var depthMin = 8
         var depthMax = 64
+        var depthGrowth = 4
         var runCountMax = 16
         /// How far from its run an open may be: threads that share a run are not in order.
         var slack = 16
@@ -143,7 +144,7 @@ struct SiblingPattern: Sendable {
 
     private mutating func advise(_ index: Int, _ count: Int, _ advice: inout Advice) {
         let run = runs[index]
-        let depth = min(max(run.usedCount * 2, parameters.depthMin), parameters.depthMax)
+        let depth = min(max(run.usedCount * parameters.depthGrowth, parameters.depthMin), parameters.depthMax)
         var end = run.end
         while (0..<count).contains(end), (end - run.head) * run.step <= depth {
             if !recent.contains(end), runs[index].ahead.insert(end).inserted { advice.fetch.append(end) }

@@ -21,6 +21,7 @@ struct SubtreeListing {
     private var lastKey: ByteString = ""
     private(set) var isInOrder = true
     private(set) var unnameable: [ObjectKey] = []
+    private(set) var hasFolderMarkers = false
 
     init(prefix: ByteString, startedAt: UInt64) {
         self.startedAt = startedAt
@@ -64,6 +65,7 @@ struct SubtreeListing {
         var builder = ListingBuilder(prefix: done.prefix)
         let names = builder.add(objects: done.objects, commonPrefixes: done.commonPrefixes, isLast: true)
         unnameable += builder.unnameable
+        if builder.hasFolderMarkers { hasFolderMarkers = true }
         let above = path[path.count - 1].prefix.count
         path[path.count - 1].commonPrefixes.append(done.prefix)
         let segment = ByteString(String(done.prefix.dropFirst(above).string.dropLast()))

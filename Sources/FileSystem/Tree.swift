@@ -87,7 +87,11 @@ struct Tree {
             dentry.lookupCount > 0, dentry.directory?.children.isEmpty ?? true,
             dentry.node.state.withLock({ $0.openCount == 0 }), !dentry.node.isPending
         else { return }
-        invalidations.append(.entry(parent: parent.node.number, name: name.string))
+        // A directory keeps its place, since somebody may work in it: its name is only expired.
+        invalidations.append(
+            dentry.directory == nil
+                ? .takeBack(parent: parent.node.number, name: name.string)
+                : .entry(parent: parent.node.number, name: name.string))
     }
 
     /// A directory has a listing. Drops the oldest ones where there are too many names in them all.
@@ -101,6 +105,7 @@ struct Tree {
             else { continue }
             other.directory!.listing = nil
             other.directory!.known = [:]
+            other.directory!.inodes = [:]
             other.directory!.absent = [:]
             other.directory!.ahead = ListingsAhead()
         }

@@ -15,7 +15,8 @@ extension FuseOperations {
                 request!, "copy_file_range", number,
                 FuseSession.of(request!).fileSystem.copyRange(
                     from: FuseSession.fileHandle(source!), offset: Int(offset), to: FuseSession.fileHandle(target!),
-                    offset: Int(targetOffset), count: count)
+                    offset: Int(targetOffset), count: count,
+                    endsPrivileges: FuseOperations.writesEndPrivileges(request!))
             ) { _, reply, count in reply.written(count) }
         }
         table.fallocate = { request, number, mode, offset, count, info in
@@ -33,7 +34,8 @@ extension FuseOperations {
             FuseOperations.respondDone(
                 request!, "fallocate", number,
                 FuseSession.of(request!).fileSystem.allocate(
-                    FuseSession.fileHandle(info!), allocation, offset: Int(offset), count: Int(count)))
+                    FuseSession.fileHandle(info!), allocation, offset: Int(offset), count: Int(count),
+                    endsPrivileges: FuseOperations.writesEndPrivileges(request!)))
         }
         table.lseek = { request, number, offset, whence, info in
             FuseOperations.respond(

@@ -86,7 +86,7 @@ enum FuseOperations {
             request, operation, number, name: name, answer,
             undo: { session, status in session.fileSystem.forget(status.number, count: 1) },
             send: { session, reply, status in
-                if !reply.entry(session.entry(status)) { session.fileSystem.forget(status.number, count: 1) }
+                if !reply.entry(session.entry(status, name)) { session.fileSystem.forget(status.number, count: 1) }
             })
     }
 
@@ -99,7 +99,7 @@ enum FuseOperations {
             let answer = session.fileSystem.lookup(parent: parent, name: name)
             if case .failed(let error) = answer, error.kind == .notFound {
                 // The kernel remembers absent names for as long as present ones.
-                session.replyAbsent(Reply(request!))
+                session.replyAbsent(Reply(request!), name)
                 return
             }
             FuseOperations.respondEntry(request!, "lookup", parent, name: name, answer)
@@ -166,7 +166,7 @@ enum FuseOperations {
                 },
                 send: { session, reply, made in
                     session.fileSystem.release(made.1)
-                    if !reply.entry(session.entry(made.0)) { session.fileSystem.forget(made.0.number, count: 1) }
+                    if !reply.entry(session.entry(made.0, name)) { session.fileSystem.forget(made.0.number, count: 1) }
                 })
         }
         table.unlink = { request, parent, name in
@@ -207,7 +207,10 @@ enum FuseOperations {
         }
         table.setattr = { request, number, attributes, mask, info in
             let handle = info.map { FuseSession.fileHandle($0) }
-            let changes = FuseOperations.changes(attributes!.pointee, mask: mask)
+            var changes = FuseOperations.changes(attributes!.pointee, mask: mask)
+            changes.endsPrivileges =
+                changes.uid != nil || changes.gid != nil
+                || changes.byteCount != nil && FuseOperations.writesEndPrivileges(request!)
             FuseOperations.respond(
                 request!, "setattr", number,
                 FuseSession.of(request!).fileSystem.setAttributes(number, handle: handle, changes)
@@ -231,6 +234,11 @@ enum FuseOperations {
             value.f_namemax = UInt(FileName.byteCountMax)
             Reply(request!).statistics(value)
         }
+    }
+
+    /// Whether a change of a file's bytes takes its set-user-ID bit: not if root makes it, who has CAP_FSETID.
+    static func writesEndPrivileges(_ request: fuse_req_t) -> Bool {
+        fuse_req_ctx(request).pointee.uid != 0
     }
 
     private static func changes(_ attributes: stat, mask: Int32) -> AttributeChanges {
@@ -281,7 +289,7 @@ enum FuseOperations {
                 },
                 send: { session, reply, made in
                     let opened = session.opened(made.1, flags: flags)
-                    if !reply.create(session.entry(made.0), opened) {
+                    if !reply.create(session.entry(made.0, name), opened) {
                         session.release(opened.fh)
                         session.fileSystem.forget(made.0.number, count: 1)
                     }
@@ -296,7 +304,8 @@ enum FuseOperations {
                 request!, "write", number,
                 FuseSession.of(request!).fileSystem.write(
                     FuseSession.fileHandle(info!), offset: Int(offset),
-                    bytes: UnsafeRawBufferPointer(start: buffer, count: size))
+                    bytes: UnsafeRawBufferPointer(start: buffer, count: size),
+                    endsPrivileges: FuseOperations.writesEndPrivileges(request!))
             ) { _, reply, count in reply.written(count) }
         }
         table.flush = { request, number, info in

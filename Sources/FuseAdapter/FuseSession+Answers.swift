@@ -61,6 +61,7 @@ extension FuseSession {
         if flags & Self.directFlag != 0 { info.direct_io = 1 }
         // close() of a handle that cannot write has nothing to tell.
         info.noflush = handle.mayWrite ? 0 : 1
+        readAhead.withLock { $0 }?.prepare(isReadInPieces: fileSystem.isReadInPieces(handle))
         return info
     }
 
@@ -83,20 +84,27 @@ extension FuseSession {
         return result
     }
 
-    func entry(_ status: FileStatus) -> fuse_entry_param {
+    /// - Parameter name: under which the node was found.
+    func entry(_ status: FileStatus, _ name: String) -> fuse_entry_param {
         var entry = fuse_entry_param()
         entry.ino = status.number
         entry.attr = attributes(status)
         entry.attr_timeout = options.validSeconds
-        entry.entry_timeout = options.validSeconds
+        entry.entry_timeout = validSeconds(of: name)
         return entry
     }
 
     /// Inode 0 is the answer "not there, and remember it".
-    func replyAbsent(_ reply: consuming Reply) {
+    func replyAbsent(_ reply: consuming Reply, _ name: String) {
         var entry = fuse_entry_param()
-        entry.entry_timeout = options.validSeconds
+        entry.entry_timeout = validSeconds(of: name)
         _ = reply.entry(entry)
+    }
+
+    /// For how long the kernel may take a name for what it is. One beside a directory comes and goes with that, and the
+    /// kernel cannot be told before rmdir(2) has returned: it is asked for each time.
+    private func validSeconds(of name: String) -> Double {
+        NameCodec.isBesideDirectory(name) ? 0 : options.validSeconds
     }
 
     /// The least that an entry takes in the kernel's buffer (`struct fuse_dirent` and `fuse_direntplus` of <linux/fuse.h>).
@@ -118,7 +126,7 @@ extension FuseSession {
                 // 0 is DT_UNKNOWN: who needs it asks.
                 entry.attr.st_mode = item.kind?.typeBits ?? 0
                 let status = isPlus ? fileSystem.statusForListing(item, in: handle) : nil
-                if let status { entry = self.entry(status) }
+                if let status { entry = self.entry(status, item.name) }
                 let rest = byteCountMax - used
                 let start = buffer.baseAddress!.advanced(by: used).assumingMemoryBound(to: CChar.self)
                 let needed = KernelName.withBytes(of: item.name) { name, _ in

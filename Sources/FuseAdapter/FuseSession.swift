@@ -44,6 +44,8 @@ public final class FuseSession: @unchecked Sendable {
     /// called here are thread-safe.
     private(set) var session: OpaquePointer!
     private let notifications: NotificationThread
+    /// Nil until it is raised, and where it cannot be.
+    let readAhead = Lock<KernelReadAhead?>(nil)
     /// What a successor of this process would need; nil where there is none.
     let ledger: HandleLedger?
     /// How many processes served this mount before.
@@ -158,7 +160,7 @@ public final class FuseSession: @unchecked Sendable {
             let session = Unmanaged<FuseSession>.fromOpaque(data!).takeUnretainedValue()
             session.traffic.answered(
                 UnsafeRawBufferPointer(start: vectors![0].iov_base, count: vectors![0].iov_len))
-            if ParallelLookups.completeFirstAnswer(vectors, count), let ledger = session.ledger {
+            if InitAnswer.completeFirst(vectors, count), let ledger = session.ledger {
                 let answer = (0..<Int(count)).flatMap { index in
                     Array(UnsafeRawBufferPointer(start: vectors![index].iov_base, count: vectors![index].iov_len))
                 }
@@ -207,16 +209,8 @@ public final class FuseSession: @unchecked Sendable {
 
     /// Raises the kernel's read-ahead of this mount, which is 128 KiB by default, where we may (as root).
     public func raiseReadAhead(kibibytes: Int) {
-        var status = Glibc.stat()
-        guard stat(options.mountpoint, &status) == 0 else { return }
-        let device = UInt64(status.st_dev)
-        let major = (device >> 8) & 0xfff
-        let minor = (device & 0xff) | ((device >> 12) & 0xfff00)
-        let descriptor = open("/sys/class/bdi/\(major):\(minor)/read_ahead_kb", O_WRONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return }
-        let text = Array("\(kibibytes)\n".utf8)
-        _ = Glibc.write(descriptor, text, text.count)
-        close(descriptor)
+        let raised = KernelReadAhead(mountpoint: options.mountpoint, kibibytes: kibibytes)
+        readAhead.withLock { $0 = raised }
     }
 
     private static func escaped(_ text: String) -> String {
@@ -241,7 +235,14 @@ private struct SessionPointer: @unchecked Sendable {
             _ = fuse_lowlevel_notify_inval_inode(address, number, 0, 0)
         case .removal(let parent, let name, let node):
             // Tells who watches the directory, too.
-            _ = fuse_lowlevel_notify_delete(address, parent, node, name, name.utf8.count)
+            KernelName.withBytes(of: name) { bytes, count in
+                _ = fuse_lowlevel_notify_delete(address, parent, node, bytes, count)
+            }
+        case .takeBack(let parent, let name):
+            // An entry that is only expired keeps its place, and its node, from Linux 6.2 on.
+            KernelName.withBytes(of: name) { bytes, count in
+                _ = fuse_lowlevel_notify_inval_entry(address, parent, bytes, count)
+            }
         case .entry(let parent, let name):
             // Expired rather than dropped: a directory that somebody works in keeps its place. Kernels before 6.2 cannot.
             KernelName.withBytes(of: name) { bytes, count in

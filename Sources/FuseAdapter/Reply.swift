@@ -141,12 +141,12 @@ struct Reply: ~Copyable, @unchecked Sendable {
             discard self
             array.withUnsafeBytes { _ = fuse_reply_buf(request, $0.baseAddress, $0.count) }
         case .slices(let value): slices(value)
-        case .local(let file, let offset, let count):
+        case .local(let read):
             let request = request
             discard self
-            withUnsafeTemporaryAllocation(byteCount: count, alignment: 16) { buffer in
+            withUnsafeTemporaryAllocation(byteCount: read.byteCount, alignment: 16) { buffer in
                 do throws(StagingError) {
-                    try file.readLocal(into: buffer, at: offset)
+                    let count = try read.read(into: buffer)
                     fuse_reply_buf(request, buffer.baseAddress, count)
                 } catch {
                     fuse_reply_err(request, FileSystemError(error).code)

@@ -128,12 +128,13 @@ extension MemoryStore {
             }
             let object = try self.source(source, request)
             let now = self.time.now
+            var copied = object.info.properties
+            copied.storageClass = wanted.storageClass
+            let properties = wanted.properties ?? copied
             return self.state.withLock { state in
                 let etag = state.nextETag()
                 let tags = state.tags[source.key]
-                state.store(
-                    wanted.destination, bytes: object.bytes, etag: etag,
-                    properties: wanted.properties ?? object.info.properties, now: now)
+                state.store(wanted.destination, bytes: object.bytes, etag: etag, properties: properties, now: now)
                 state.tags[wanted.destination] = tags
                 return etag
             }

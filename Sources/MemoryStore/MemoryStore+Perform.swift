@@ -75,7 +75,10 @@ extension MemoryStore {
         try checkCancellation(request)
         // A cut that the body was too short for still breaks the connection.
         switch request.fault {
-        case .answerLost(let kind), .bodyCut(_, let kind): throw request.injected(kind)
+        case .answerLost(let kind), .bodyCut(_, let kind):
+            var error = request.injected(kind)
+            error.mayHaveHappened = true
+            throw error
         default: return value
         }
     }

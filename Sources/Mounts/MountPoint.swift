@@ -8,7 +8,7 @@ public struct MountPoint: Sendable {
     public var environment: FuseEnvironment
     /// Whether a directory with entries will do; they are hidden while mounted.
     public var allowsEntries: Bool
-    /// Whether other users shall have access to the mount.
+    /// Whether other users, or root alone, shall have access to the mount.
     public var allowsOthers: Bool
 
     public init(

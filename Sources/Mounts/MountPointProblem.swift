@@ -21,7 +21,7 @@ public enum MountPointProblem: Error, Sendable, Equatable {
     case fuseDeviceMissing(String)
     case fuseDeviceUnusable(String, errno: Int32)
     case fusermountMissing
-    /// `--allow-other` by an ordinary user without `user_allow_other` in the named file.
+    /// `--allow-other` or `--allow-root` by an ordinary user without `user_allow_other` in the named file.
     case othersNotAllowed(String)
 }
 
@@ -57,7 +57,7 @@ extension MountPointProblem: CustomStringConvertible {
         case .fusermountMissing:
             "fusermount3 is not installed, which ordinary users need to mount; install the package fuse3"
         case .othersNotAllowed(let path):
-            "--allow-other needs the line user_allow_other in \(path) when you are not root"
+            "--allow-other and --allow-root need the line user_allow_other in \(path) when you are not root"
         }
     }
 }

@@ -60,6 +60,7 @@ public protocol ObjectStore: Sendable {
         -> ETag
 
     /// Makes a part of a range of `source` without moving the bytes; fails with `.preconditionFailed` when the source changed.
+    /// Where the store has no condition for it, the part may be there all the same then: it is not to be used.
     func uploadPartCopy(
         _ upload: UploadID, key: ObjectKey, number: Int, source: ObjectVersion, range: ByteRange
     ) async throws(StoreError) -> ETag
@@ -200,6 +201,13 @@ public protocol BodySource: AnyObject, Sendable {
     /// source cannot give them any more (the staged data changed, or the disk failed): the request fails with
     /// `.sourceFailed`. Called on a transport thread; may read a local disk, must not wait for the network.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) -> Bool
+    /// The connection has taken the body up to `offset`; less than before when it is sent again. For those who show
+    /// progress: the store has not acknowledged any of it yet. Called on a transport thread.
+    func noteSent(upTo offset: Int)
+}
+
+extension BodySource {
+    public func noteSent(upTo offset: Int) {}
 }
 
 public struct PutRequest: Sendable {
@@ -224,13 +232,18 @@ public struct CopyRequest: Sendable {
     /// The version to copy; fails with `.preconditionFailed` when the key has another.
     public var source: ObjectVersion
     public var destination: ObjectKey
-    /// Replaces the properties of the source; nil keeps them.
+    /// Replaces the properties of the source; nil keeps them, but for the storage class.
     public var properties: ObjectProperties?
+    /// The class of a copy that keeps its properties: S3 does not take that of the source. Nil is the store's default.
+    public var storageClass: String?
 
-    public init(source: ObjectVersion, destination: ObjectKey, properties: ObjectProperties? = nil) {
+    public init(
+        source: ObjectVersion, destination: ObjectKey, properties: ObjectProperties? = nil, storageClass: String? = nil
+    ) {
         self.source = source
         self.destination = destination
         self.properties = properties
+        self.storageClass = storageClass
     }
 }
 

@@ -57,6 +57,9 @@ public struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
     public var requestID: String?
     /// The server's or transport's words, for people only.
     public var message: String
+    /// Of a request that writes: whether an attempt of it whose answer was lost may have taken effect, whatever the last
+    /// attempt was told.
+    public var mayHaveHappened = false
 
     public init(
         _ kind: Kind, operation: String, key: ObjectKey? = nil, code: String? = nil, httpStatus: Int? = nil,
@@ -70,6 +73,12 @@ public struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
         self.requestID = requestID
         self.message = message
     }
+
+    /// The code of an answer that says that the multipart upload is not there: aborted, completed, or never begun.
+    public static let noSuchUpload = "NoSuchUpload"
+
+    /// Whether the store does not know, or has spoiled, the multipart upload that the request was for.
+    public var isLostUpload: Bool { kind == .notFound && code == Self.noSuchUpload || code == "InvalidPart" }
 
     /// One line for the log: operation, key, code, status, request id, message.
     public var description: String {

@@ -17,33 +17,91 @@ final class Journal: @unchecked Sendable {
     /// What was appended since the journal was last written whole.
     private var appendedBytes = 0
     private var wholeBytes = 0
+    /// Whether it does not describe the file any more, and must be written whole before anything is appended.
+    private(set) var isClosed = false
 
-    /// Creates the journal with its first records, replacing any earlier one atomically.
-    init(path: String, records: [JournalRecord], disk: StagingDisk) throws(StagingError) {
+    /// Begins the journal of a new file. Its first record is the last thing that is needed for a file to be there.
+    init(beginning path: String, records: [JournalRecord], disk: StagingDisk) throws(StagingError) {
         self.path = path
         self.disk = disk
-        (descriptor, wholeBytes) = try Self.writeWhole(path: path, records: records, disk)
+        (descriptor, wholeBytes) = try Self.create(path, O_EXCL, records, disk)
+    }
+
+    /// Begins the journal of another file with an empty one.
+    func begin(_ records: [JournalRecord]) throws(StagingError) {
+        precondition(wholeBytes == Self.magic.count && appendedBytes == 0, "an empty journal")
+        let bytes = records.reduce(into: []) { $0 += $1.encoded() }
+        try Self.writeAll(descriptor, bytes, path: path, disk)
+        wholeBytes += bytes.count
+    }
+
+    /// Removes every record: its file is nothing any more. False when the disk refuses.
+    func clear() -> Bool {
+        guard ftruncate(descriptor, off_t(Self.magic.count)) == 0 else { return false }
+        (appendedBytes, wholeBytes, isClosed) = (0, Self.magic.count, false)
+        return true
+    }
+
+    /// Whether a journal was cleared, and is no file's.
+    static func isSpare(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && Int(status.st_size) == magic.count
+    }
+
+    /// Replaces a journal atomically.
+    static func replace(_ path: String, by records: [JournalRecord], disk: StagingDisk) throws(StagingError) {
+        close(try createReplacing(path, records, disk).descriptor)
+    }
+
+    /// What a journal's file was found to be.
+    enum Found {
+        case whole(Journal, [JournalRecord])
+        /// Without a record: whatever its data is, nobody wants it.
+        case empty
+        /// Not even its head is whole: it was just being made. Nothing was acknowledged by it, if there is no data file.
+        case unmade
+        /// Its first record was cut off. Nothing was acknowledged by it, if its data file has nothing either.
+        case unfinished
+        /// No journal, or damaged in another way than by being cut off: it is left as it is.
+        case damaged
     }
 
     /// Opens an existing journal for appending, and returns its records. A last record that was cut off is removed: it was
-    /// not acknowledged. Nil when the file is no journal, or is damaged in another way: then it is left as it is.
-    static func load(
-        path: String, disk: StagingDisk
-    ) throws(StagingError) -> (journal: Journal, records: [JournalRecord])? {
+    /// not acknowledged.
+    static func load(path: String, disk: StagingDisk) throws(StagingError) -> Found {
         let descriptor = open(path, O_RDWR | O_APPEND | O_CLOEXEC)
         guard descriptor >= 0 else { throw .disk(code: errno, action: "opening the journal \(path)") }
-        guard let bytes = readWhole(descriptor), bytes.starts(with: magic) else {
+        guard let bytes = readWhole(descriptor) else {
             close(descriptor)
-            return nil
+            return .damaged
+        }
+        guard bytes.starts(with: magic) else {
+            close(descriptor)
+            return magic.starts(with: bytes) ? .unmade : .damaged
+        }
+        guard bytes.count > magic.count else {
+            close(descriptor)
+            return .empty
         }
         let (records, validByteCount, ending) = JournalRecord.decode(Array(bytes.dropFirst(magic.count)))
         guard case .begin? = records.first, ending != .damaged else {
             close(descriptor)
-            return nil
+            return records.isEmpty && ending != .damaged ? .unfinished : .damaged
         }
         // A torn tail must go before anything is appended behind it.
         if magic.count + validByteCount < bytes.count { ftruncate(descriptor, off_t(magic.count + validByteCount)) }
-        return (Journal(path: path, descriptor: descriptor, disk: disk), records)
+        return .whole(Journal(path: path, descriptor: descriptor, disk: disk), records)
+    }
+
+    /// The records of a journal that may be another process's: nothing is opened for writing, a torn tail is left where it is.
+    /// Nil for what is no journal, empty for one that begins no file.
+    static func peek(_ path: String) -> [JournalRecord]? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        guard let bytes = readWhole(descriptor) else { return nil }
+        guard bytes.starts(with: magic) else { return magic.starts(with: bytes) ? [] : nil }
+        return JournalRecord.decode(Array(bytes.dropFirst(magic.count))).records
     }
 
     private init(path: String, descriptor: Int32, disk: StagingDisk) {
@@ -62,30 +120,54 @@ final class Journal: @unchecked Sendable {
         appendedBytes += bytes.count
     }
 
+    /// Says that everything is in the bucket. The journal's base is an older one from here on, so it must be written whole
+    /// before the next change; most files see none, and their journal goes as it is.
+    func closePublished() {
+        isClosed = true
+        // Without room for it, a mount that finds the journal learns from the bucket that the upload was done.
+        do throws(StagingError) { try append(.published) } catch {}
+    }
+
+    /// The last record did not come true: the journal must be written whole before the next one.
+    func distrust() { isClosed = true }
+
     /// Whether so much was appended that writing the present state anew makes it shorter: a file that is changed for days
     /// has a journal in proportion to its ranges, not to its writes.
     var isWorthRewriting: Bool { appendedBytes > max(64 << 10, 4 * wholeBytes) }
 
     /// Replaces the whole journal atomically (rename): for a new key, a new base, or to drop what no longer counts.
     func rewrite(_ records: [JournalRecord]) throws(StagingError) {
-        let fresh = try Self.writeWhole(path: path, records: records, disk)
+        let fresh = try Self.createReplacing(path, records, disk)
         close(descriptor)
         (descriptor, wholeBytes) = fresh
         appendedBytes = 0
+        isClosed = false
     }
 
-    private static func writeWhole(
-        path: String, records: [JournalRecord], _ disk: StagingDisk
+    private static func createReplacing(
+        _ path: String, _ records: [JournalRecord], _ disk: StagingDisk
     ) throws(StagingError) -> (descriptor: Int32, byteCount: Int) {
         let temporary = path + ".new"
-        let descriptor = try disk.create(temporary, O_RDWR | O_TRUNC | O_APPEND, "creating the journal")
+        let fresh = try create(temporary, O_TRUNC, records, disk)
+        guard rename(temporary, path) == 0 else {
+            let code = errno
+            close(fresh.descriptor)
+            unlink(temporary)
+            throw .disk(code: code, action: "renaming the journal \(path)")
+        }
+        return fresh
+    }
+
+    private static func create(
+        _ path: String, _ flags: Int32, _ records: [JournalRecord], _ disk: StagingDisk
+    ) throws(StagingError) -> (descriptor: Int32, byteCount: Int) {
+        let descriptor = try disk.create(path, O_RDWR | O_APPEND | flags, "creating the journal")
         let bytes = records.reduce(into: magic) { $0 += $1.encoded() }
         do throws(StagingError) {
-            try writeAll(descriptor, bytes, path: temporary, disk)
-            guard rename(temporary, path) == 0 else { throw .disk(code: errno, action: "renaming the journal \(path)") }
+            try writeAll(descriptor, bytes, path: path, disk)
         } catch {
             close(descriptor)
-            unlink(temporary)
+            unlink(path)
             throw error
         }
         return (descriptor, bytes.count)

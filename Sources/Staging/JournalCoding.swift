@@ -34,6 +34,11 @@ struct ByteEncoder {
         put(value.key.string)
     }
 
+    mutating func put(_ value: PublicationMark) {
+        put(value.byteCount)
+        put(ObjectProperties(metadata: value.metadata))
+    }
+
     mutating func put(_ value: ObjectProperties) {
         put(UInt32(value.metadata.count))
         for (name, text) in value.metadata.sorted(by: { $0.key < $1.key }) {
@@ -103,6 +108,11 @@ struct ByteDecoder {
     mutating func upload() -> UploadReference? {
         guard let id = string(), let key = string().flatMap({ ObjectKey($0) }) else { return nil }
         return UploadReference(id: UploadID(id), key: key)
+    }
+
+    mutating func mark() -> PublicationMark? {
+        guard let byteCount = count(), let properties = properties() else { return nil }
+        return PublicationMark(byteCount: byteCount, metadata: properties.metadata)
     }
 
     mutating func properties() -> ObjectProperties? {

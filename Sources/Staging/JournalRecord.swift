@@ -28,8 +28,8 @@ public enum JournalRecord: Sendable, Equatable {
     case orphaned(UploadReference)
     /// A write of these bytes failed after the program had been told of others: the file is not sent like that.
     case failed(ByteRange)
-    /// The key's object is about to be deleted, and the file with it; false: it was not, and lives on.
-    case removing(Bool)
+    /// The file is about to lose its key; nil: it did not, and lives on.
+    case departing(Departure?)
 }
 
 /// What a publishing request would leave in the bucket: enough to know the object again as ours.
@@ -81,7 +81,7 @@ public struct StagedIdentity: Sendable, Equatable {
 extension JournalRecord {
     private enum Tag: UInt8 {
         case begin = 1
-        case wrote, truncated, properties, sending, published, uploading, sent, freed, orphaned, failed, removing
+        case wrote, truncated, properties, sending, published, uploading, sent, freed, orphaned, failed, departing
     }
 
     /// The record framed for the file: payload length, CRC-32C of the payload, payload; integers little-endian.
@@ -118,8 +118,7 @@ extension JournalRecord {
             payload.put(properties)
         case .sending(let mark):
             payload.put(Tag.sending.rawValue)
-            payload.put(mark.byteCount)
-            payload.put(ObjectProperties(metadata: mark.metadata))
+            payload.put(mark)
         case .published:
             payload.put(Tag.published.rawValue)
         case .uploading(let upload, let properties):
@@ -141,9 +140,17 @@ extension JournalRecord {
         case .failed(let range):
             payload.put(Tag.failed.rawValue)
             payload.put(range)
-        case .removing(let isBegun):
-            payload.put(Tag.removing.rawValue)
-            payload.put(isBegun)
+        case .departing(let departure):
+            payload.put(Tag.departing.rawValue)
+            switch departure {
+            case nil: payload.put(UInt8(0))
+            case .removal: payload.put(UInt8(1))
+            case .replacement(let mark, let etag):
+                payload.put(UInt8(2))
+                payload.put(mark)
+                payload.put(etag.value)
+            case .replacementByStaged: payload.put(UInt8(3))
+            }
         }
         var frame = ByteEncoder()
         frame.put(UInt32(payload.bytes.count))
@@ -231,8 +238,7 @@ extension JournalRecord {
             guard let properties = input.properties() else { return nil }
             return .properties(properties)
         case .sending:
-            guard let byteCount = input.count(), let properties = input.properties() else { return nil }
-            return .sending(PublicationMark(byteCount: byteCount, metadata: properties.metadata))
+            return input.mark().map { .sending($0) }
         case .published: return .published
         case .uploading:
             guard let upload = input.upload(), let properties = input.properties() else { return nil }
@@ -245,7 +251,17 @@ extension JournalRecord {
         case .freed: return input.range().map { .freed($0) }
         case .orphaned: return input.upload().map { .orphaned($0) }
         case .failed: return input.range().map { .failed($0) }
-        case .removing: return input.bool().map { .removing($0) }
+        case .departing:
+            guard let form: UInt8 = input.integer() else { return nil }
+            switch form {
+            case 0: return .departing(nil)
+            case 1: return .departing(.removal)
+            case 2:
+                guard let mark = input.mark(), let etag = input.string().flatMap({ ETag($0) }) else { return nil }
+                return .departing(.replacement(mark, etag))
+            case 3: return .departing(.replacementByStaged)
+            default: return nil
+            }
         }
     }
 }

@@ -26,8 +26,8 @@ struct StagedContents: Sendable, Equatable {
     private(set) var failed = ByteRangeSet()
     /// The publishing requests whose outcome is not known: the key may hold what one of them wrote.
     private(set) var uncertain: [PublicationMark] = []
-    /// Whether a DELETE of the key was begun, whose outcome is not known: if there is no object, we have removed it.
-    private(set) var isBeingRemoved = false
+    /// How the file was about to lose its key: a call that was begun, and whose outcome is not known.
+    private(set) var departure: Departure?
     /// Whether anything is not in the bucket.
     private(set) var isChanged: Bool
 
@@ -52,12 +52,12 @@ struct StagedContents: Sendable, Equatable {
     mutating func apply(_ record: JournalRecord) {
         switch record {
         case .published: isChanged = false
-        case .orphaned, .removing: break
+        case .orphaned, .departing: break
         default: isChanged = true
         }
-        // Who changes the file wants to have it.
+        // Who changes the bytes wants to have them.
         switch record {
-        case .wrote, .truncated, .properties: isBeingRemoved = false
+        case .wrote, .truncated: departure = nil
         default: break
         }
         switch record {
@@ -81,7 +81,7 @@ struct StagedContents: Sendable, Equatable {
             freed.insert(range)
         case .orphaned(let reference): if !orphans.contains(reference) { orphans.append(reference) }
         case .failed(let range): failed.insert(range)
-        case .removing(let isBegun): isBeingRemoved = isBegun
+        case .departing(let how): departure = how
         }
     }
 
@@ -125,7 +125,7 @@ struct StagedContents: Sendable, Equatable {
         }
         result += freed.ranges.map { .freed($0) }
         result += failed.ranges.map { .failed($0) }
-        if isBeingRemoved { result.append(.removing(true)) }
+        if let departure { result.append(.departing(departure)) }
         if !isChanged { result.append(.published) }
         result += orphans.map { .orphaned($0) }
         return result
@@ -157,7 +157,7 @@ extension StagedContents {
         identity.condition = .ifMatch(version.etag)
         identity.baseByteCount = baseByteCount
         uncertain = []
-        isBeingRemoved = false
+        departure = nil
         upload = nil
         dirty = since
         dirtyByteCount = since.count
@@ -232,7 +232,13 @@ extension StagedContents {
         orphans.removeAll { $0 == reference }
     }
 
-    /// Whether the bytes of a part that was sent from the data file are among `range`.
+    /// What of `range` is dirty, and was not refused, where parts of the upload have bytes of it.
+    func sentDirty(_ range: ByteRange) -> [ByteRange] {
+        guard touchesSentPart(range) else { return [] }
+        return dirty.intersection(range).flatMap { failed.isEmpty ? [$0] : failed.gaps(in: $0) }
+    }
+
+    /// Whether bytes of a part of the upload are among `range`.
     func touchesSentPart(_ range: ByteRange) -> Bool {
         guard let upload else { return false }
         return upload.touches(range)

@@ -22,7 +22,7 @@ extension StagedFile {
                 return false
             }
             // Without room for the record, the parts are sent again after a restart.
-            do throws(StagingError) { try state.journal.append(.uploading(reference, properties)) } catch {}
+            do throws(StagingError) { try state.record(.uploading(reference, properties)) } catch {}
             state.contents.apply(.uploading(reference, properties))
             state.contents.confirmNewUpload()
             return true
@@ -131,7 +131,7 @@ extension StagedFile {
                 return state.stream.waiters
             }
             let sent = SentPart(number: number, range: part.range, source: part.source, etag: etag)
-            do throws(StagingError) { try state.journal.append(.sent(sent)) } catch {}
+            do throws(StagingError) { try state.record(.sent(sent)) } catch {}
             state.contents.apply(.sent(sent))
             return state.stream.waiters
         }
@@ -222,9 +222,9 @@ extension StagedFile {
                 offset = range.upperBound
                 // Only parts that any longer file has, too: the last one changes when the file grows.
                 guard upload.has(.init(range: range, source: .staged), number: number),
-                    state.contents.local.contains(range)
+                    state.contents.local.contains(range), !state.isBeingRead(range)
                 else { continue }
-                do throws(StagingError) { try state.journal.append(.freed(range)) } catch { break }
+                do throws(StagingError) { try state.record(.freed(range)) } catch { break }
                 state.contents.apply(.freed(range))
                 punch(range)
                 freedBytes += range.count
@@ -241,7 +241,7 @@ extension StagedFile {
             else { return 0 }
             var freedBytes = 0
             for range in state.contents.local.intersection(ByteRange(0, state.identity.baseByteCount)) {
-                for clean in state.contents.dirty.gaps(in: range) {
+                for clean in state.contents.dirty.gaps(in: range) where !state.isBeingRead(clean) {
                     state.contents.dropClean(clean)
                     punch(clean)
                     freedBytes += clean.count
@@ -264,10 +264,12 @@ extension StagedFile {
         }
     }
 
-    /// The uploads to be given up when the file is not wanted any more: all that it has.
+    /// The uploads to be given up when the file is not wanted any more: all that it has. Its journal is theirs, if there are any.
     func leaveUploads() -> (identity: StagedIdentity, uploads: [UploadReference]) {
         state.withLock { state in
-            (state.identity, state.contents.orphans + (state.contents.upload.map { [$0.reference] } ?? []))
+            let uploads = state.contents.orphans + (state.contents.upload.map { [$0.reference] } ?? [])
+            if !uploads.isEmpty { state.journal = nil }
+            return (state.identity, uploads)
         }
     }
 }

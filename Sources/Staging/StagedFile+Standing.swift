@@ -20,7 +20,7 @@ extension StagedFile {
             identity.base = source
             identity.baseByteCount = end
             identity.byteCount = end
-            try state.journal.append(.begin(identity))
+            try state.record(.begin(identity))
             state.contents.apply(.begin(identity))
             state.generation += 1
             return true

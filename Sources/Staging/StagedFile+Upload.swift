@@ -3,6 +3,7 @@
 internal import Base
 public import ObjectModel
 public import ObjectStore
+internal import Synchronization
 
 /// A file as it was when an upload of it began.
 struct UploadSnapshot: Sendable {
@@ -58,7 +59,7 @@ extension StagedFile {
         state.withLock { state in
             guard !state.contents.uncertain.contains(mark) else { return true }
             state.contents.apply(.sending(mark))
-            do throws(StagingError) { try state.journal.append(.sending(mark)) } catch {}
+            do throws(StagingError) { try state.record(.sending(mark)) } catch {}
             return false
         }
     }
@@ -82,11 +83,9 @@ extension StagedFile {
     /// What the next upload is conditional on.
     public var condition: WriteCondition { state.withLock { $0.identity.condition } }
 
-    /// A write behind the end was refused for want of room.
-    public func noteFailedWrite() {
-        state.withLock { state in
-            state.noteFailed(ByteRange(offset: state.identity.byteCount, count: 1))
-        }
+    /// A write at `offset` has failed before it came here: there was no room for it, or the store did not answer.
+    public func noteFailedWrite(at offset: Int) {
+        state.withLock { state in state.noteFailed(ByteRange(offset: offset, count: 1)) }
     }
 
     /// Whether a write has failed: what is staged is no state that a program made, and is not sent.
@@ -112,7 +111,7 @@ extension StagedFile {
     }
 
     /// Books a published snapshot: the new object is the base of what follows. Returns who waited for it.
-    /// The journal is rewritten; if that fails the old one stays, which would at worst upload the same bytes again.
+    /// A journal that cannot be rewritten stays as it was, which would at worst upload the same bytes again.
     /// - Parameter properties: what the object has; where the file has others by now, they are still to be brought.
     func finishSnapshot(
         _ snapshot: UploadSnapshot, published version: ObjectVersion, properties: ObjectProperties
@@ -133,7 +132,11 @@ extension StagedFile {
             state.snapshotBytes = 0
             state.pendingSince = nil
             count(&state)
-            do throws(StagingError) { try state.rewriteJournal() } catch {}
+            if state.contents.isChanged {
+                do throws(StagingError) { try state.rewriteJournal() } catch {}
+            } else if !state.abandoned {
+                state.journal?.closePublished()
+            }
             return state.takeWaiters()
         }
     }
@@ -158,10 +161,9 @@ extension StagedFile {
     /// All bytes must be local.
     func becomeConflictCopy(_ key: ObjectKey) throws(StagingError) {
         try state.withLock { state throws(StagingError) in
-            state.contents.becomeNew(key, condition: .ifAbsent)
+            try state.become { $0.becomeNew(key, condition: .ifAbsent) }
             state.stream = PartStream()
             count(&state)
-            try state.rewriteJournal()
         }
         area.abortOrphans(of: self)
     }
@@ -179,19 +181,18 @@ extension StagedFile {
         }
     }
 
-    /// Says in the journal that the key's object is about to be deleted, and the file with it, or that it was not. For a
-    /// mount that finds the journal: with the object gone, the file is removed too, and no conflict.
-    public func noteRemoval(isBegun: Bool) {
+    /// Says in the journal that the file is about to lose its key, or (nil) that it did not.
+    public func note(_ departure: Departure?) {
         state.withLock { state in
-            guard state.contents.isBeingRemoved != isBegun, !state.abandoned else { return }
+            guard state.contents.departure != departure, !state.abandoned else { return }
             // Without room for the record, a mount that has to do without it keeps more than was asked for.
-            do throws(StagingError) { try state.journal.append(.removing(isBegun)) } catch {}
-            state.contents.apply(.removing(isBegun))
+            do throws(StagingError) { try state.record(.departing(departure)) } catch {}
+            state.contents.apply(.departing(departure))
         }
     }
 
-    /// Whether an earlier mount was about to remove the file.
-    var isBeingRemoved: Bool { state.withLock { $0.contents.isBeingRemoved } }
+    /// How an earlier mount was about to take the key from the file.
+    public var departure: Departure? { state.withLock { $0.contents.departure } }
 
     /// Takes `lose` back: its data could not be kept elsewhere yet.
     func unlose() {
@@ -238,6 +239,7 @@ final class StagedBody: BodySource {
     private let range: ByteRange
     /// Of a part; nil for a whole snapshot.
     private let partNumber: Int?
+    private let sentBytes = Atomic<Int>(0)
 
     init(_ file: StagedFile, range: ByteRange, partNumber: Int? = nil) {
         self.file = file
@@ -256,6 +258,14 @@ final class StagedBody: BodySource {
         // After the read: a write marks snapshot and part stale before it changes a byte.
         return !(partNumber.map { file.isStale(part: $0) } ?? file.snapshotIsStale)
     }
+
+    func noteSent(upTo offset: Int) {
+        let before = sentBytes.exchange(offset, ordering: .relaxed)
+        file.bytesOnTheirWay.add(offset - before, ordering: .relaxed)
+    }
+
+    /// None of it is on its way any more: the store has it, or the request has failed.
+    func end() { noteSent(upTo: 0) }
 }
 
 extension StagedFile {
@@ -306,8 +316,7 @@ extension StagedFile {
     public func moveBase(to version: ObjectVersion) throws(StagingError) {
         try state.withLock { state throws(StagingError) in
             precondition(state.phase != .uploading, "the base moved during an upload")
-            state.contents.moveBase(to: version)
-            try state.rewriteJournal()
+            try state.become { $0.moveBase(to: version) }
         }
         area.abortOrphans(of: self)
     }
@@ -318,7 +327,7 @@ public struct UploadProgress: Sendable, Equatable {
     public enum Phase: Sendable, Equatable { case open, waiting, sending }
 
     public let phase: Phase
-    /// Of the attempt under way: how much the store has acknowledged, of how much.
+    /// Of the attempt under way: how much the store has acknowledged or a connection has taken, of how much.
     public let sentBytes: Int
     public let totalBytes: Int
     public let failure: UploadFailure?
@@ -337,7 +346,8 @@ public struct UploadProgress: Sendable, Equatable {
 
 extension StagedFile {
     public var progress: UploadProgress {
-        state.withLock { state in
+        let onTheirWay = bytesOnTheirWay.load(ordering: .relaxed)
+        return state.withLock { state in
             let phase: UploadProgress.Phase =
                 switch state.phase {
                 case .idle: .open
@@ -345,7 +355,8 @@ extension StagedFile {
                 case .uploading: .sending
                 }
             return UploadProgress(
-                phase: phase, sentBytes: state.acknowledgedBytes, totalBytes: state.identity.byteCount,
+                phase: phase, sentBytes: min(state.acknowledgedBytes + max(0, onTheirWay), state.identity.byteCount),
+                totalBytes: state.identity.byteCount,
                 failure: state.failure, pendingSince: state.pendingSince,
                 sendingSince: state.sendingSince?.nanoseconds, sentBytesBefore: state.sendingSince?.sentBytes ?? 0)
         }

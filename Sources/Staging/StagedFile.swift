@@ -5,6 +5,7 @@ internal import CLinux
 internal import Glibc
 public import ObjectModel
 public import ObjectStore
+internal import Synchronization
 
 /// The staging of one file. Thread-safe.
 ///
@@ -43,7 +44,10 @@ public final class StagedFile: Sendable {
 
     struct State {
         var contents: StagedContents
-        var journal: Journal
+        /// Nil once the file has no place on the disk any more: what happens then is known to this process alone.
+        var journal: Journal?
+        /// That journal, emptied, for the file that has the place next.
+        var spareJournal: Journal?
         /// Counts changes of any kind; what the last completed upload contained.
         var generation: UInt64 = 1
         var publishedGeneration: UInt64 = 0
@@ -72,8 +76,9 @@ public final class StagedFile: Sendable {
         var isUrgent = false
         /// Nothing may be sent: its key is being changed.
         var isHeld = false
-        /// The worker, while the phase is not idle.
+        /// The worker, while the phase is not idle, and what it waits for before it begins.
         var worker: Task<Void, Never>?
+        var turn: OneShot<Void>?
         /// When the file first had to wait for its upload; monotonic nanoseconds.
         var pendingSince: UInt64?
         var stream = PartStream()
@@ -81,6 +86,8 @@ public final class StagedFile: Sendable {
         var lostUploadCount = 0
         /// What the area counts of this file.
         var countedBytes = 0
+        /// Ranges of the data file that are being read, and are not given up meanwhile.
+        var localReads: [ByteRange] = []
 
         var identity: StagedIdentity { contents.identity }
     }
@@ -90,30 +97,51 @@ public final class StagedFile: Sendable {
     let dataPath: String
     let journalPath: String
     let descriptor: Int32
+    private let directory: String
+    /// Where its files go when it is gone; nil when they are to be removed.
+    private let spares: SpareFiles?
     /// A leaf lock. The file's own local writes happen under it (microseconds into the page cache), because the map and
     /// the bytes must change together against `materialise`; no network, reply or log ever does.
     let state: Lock<State>
+    /// What connections have taken of the requests under way, beyond what the store has acknowledged.
+    let bytesOnTheirWay = Atomic<Int>(0)
     unowned let area: StagingArea
 
-    init(
-        id: String, directory: String, area: StagingArea, descriptor: Int32, journal: Journal, contents: StagedContents
-    ) {
-        self.id = id
+    init(_ pair: StagingPair, spares: SpareFiles?, area: StagingArea, contents: StagedContents) {
+        id = pair.id
+        directory = pair.directory
+        descriptor = pair.data
+        self.spares = spares
         self.area = area
-        self.descriptor = descriptor
-        dataPath = Self.dataPath(directory, id)
-        journalPath = Self.journalPath(directory, id)
+        dataPath = StagingPair.dataPath(directory, id)
+        journalPath = StagingPair.journalPath(directory, id)
         state = Lock(
-            State(contents: contents, journal: journal, publishedGeneration: contents.isChanged ? 0 : 1))
+            State(contents: contents, journal: pair.journal, publishedGeneration: contents.isChanged ? 0 : 1))
         state.withLock { count(&$0) }
     }
 
     deinit {
-        close(descriptor)
+        guard let spares, let journal = state.withLock({ $0.spareJournal }) else {
+            close(descriptor)
+            return
+        }
+        let pair = StagingPair(id: id, directory: directory, data: descriptor, journal: journal)
+        if !spares.put(pair) { pair.remove() }
     }
 
-    static func dataPath(_ directory: String, _ id: String) -> String { "\(directory)/\(id).data" }
-    static func journalPath(_ directory: String, _ id: String) -> String { "\(directory)/\(id).journal" }
+    /// Gives up the place on the disk: a process that finds it finds nothing. The bytes stay readable through this object.
+    func leaveDisk() {
+        let isSpare = state.withLock { state in
+            guard let journal = state.journal else { return false }
+            state.journal = nil
+            if spares != nil, journal.clear() { state.spareJournal = journal }
+            return state.spareJournal != nil
+        }
+        guard !isSpare else { return }
+        // The journal first: data without a journal is nothing, a journal without data would be damage.
+        unlink(journalPath)
+        unlink(dataPath)
+    }
 
     // MARK: What it is
 
@@ -200,16 +228,17 @@ public final class StagedFile: Sendable {
             if wanted.lowerBound < state.snapshotBytes, state.phase == .uploading { state.snapshotIsStale = true }
             state.stream.changed(wanted)
             do throws(StagingError) {
-                // Parts of what is overwritten count no more, whatever happens next.
-                let mustTellFirst = wanted.upperBound <= old && state.contents.touchesSentPart(wanted)
-                if mustTellFirst { try state.journal.append(.wrote(wanted)) }
+                // Parts that hold older bytes of the data file count no more, whatever happens next. Of what the data file
+                // does not hold yet the journal is told once it does: until then the base has it.
+                let told = wanted.upperBound <= old ? state.contents.sentDirty(wanted) : []
+                for range in told { try state.record(.wrote(range)) }
                 let done = try area.disk.write(bytes, to: descriptor, at: offset, dataPath)
                 // A write behind the end makes a hole, which reads as zeros from the sparse data file.
                 let written = ByteRange(offset: offset, count: done)
                 let covered = offset > old ? ByteRange(old, written.upperBound) : written
-                if !mustTellFirst, state.contents.mustTell(covered) {
+                if told != [covered], state.contents.mustTell(covered) {
                     do throws(StagingError) {
-                        try state.journal.append(.wrote(covered))
+                        try state.record(.wrote(covered))
                     } catch {
                         // Bytes behind the end would come to light when the file is extended later.
                         if written.upperBound > old { ftruncate(descriptor, off_t(old)) }
@@ -251,9 +280,13 @@ public final class StagedFile: Sendable {
             }
             if byteCount < state.snapshotBytes, state.phase == .uploading { state.snapshotIsStale = true }
             // Journal first: if we die in between, the replay cuts the data file.
-            try state.journal.append(.truncated(byteCount))
+            try state.record(.truncated(byteCount))
             guard ftruncate(descriptor, off_t(byteCount)) == 0 else {
-                throw .disk(code: errno, action: "truncating \(dataPath)")
+                let code = errno
+                // It is not, and no later record may stand behind that one. Without room for it now, the next change makes it.
+                state.journal?.distrust()
+                do throws(StagingError) { try state.rewriteJournal() } catch {}
+                throw .disk(code: code, action: "truncating \(dataPath)")
             }
             state.stream.changed(ByteRange(min(old, byteCount), max(old, byteCount)))
             state.contents.apply(.truncated(byteCount))
@@ -273,7 +306,7 @@ public final class StagedFile: Sendable {
         state.generation += 1
         count(&state)
         // If that fails, the long one stays.
-        if state.journal.isWorthRewriting { do throws(StagingError) { try state.rewriteJournal() } catch {} }
+        if state.journal?.isWorthRewriting == true { do throws(StagingError) { try state.rewriteJournal() } catch {} }
     }
 
     /// Tells the area how much of this file is on the disk and not in the bucket.
@@ -288,7 +321,7 @@ public final class StagedFile: Sendable {
         try state.withLock { state throws(StagingError) in
             if let lost = state.lost { throw lost }
             guard properties != state.identity.properties else { return }
-            try state.journal.append(.properties(properties))
+            try state.record(.properties(properties))
             state.contents.apply(.properties(properties))
             didChange(&state)
         }
@@ -299,10 +332,9 @@ public final class StagedFile: Sendable {
         try state.withLock { state throws(StagingError) in
             precondition(state.phase == .idle, "rekey during an upload")
             precondition(state.identity.base == nil || state.identity.baseByteCount == 0, "rekey of a file with a base")
-            state.contents.becomeNew(key, condition: condition)
+            try state.become { $0.becomeNew(key, condition: condition) }
             state.stream = PartStream()
             state.generation += 1
-            try state.rewriteJournal()
         }
         area.abortOrphans(of: self)
     }
@@ -389,17 +421,34 @@ public final class StagedFile: Sendable {
 }
 
 extension StagedFile.State {
+    /// Appends to the journal what `contents` is about to become.
+    mutating func record(_ record: JournalRecord) throws(StagingError) {
+        guard !abandoned, let journal else { return }
+        if journal.isClosed { try rewriteJournal() }
+        try journal.append(record)
+    }
+
     /// Writes the journal anew. Not of an abandoned file: its journal is removed, and must not come back without data.
     func rewriteJournal() throws(StagingError) {
         guard !abandoned else { return }
-        try journal.rewrite(contents.records)
+        try journal?.rewrite(contents.records)
+    }
+
+    /// Makes the contents others that no record describes, once the journal has them: if it cannot, the file stays what it is.
+    mutating func become(_ change: (inout StagedContents) -> Void) throws(StagingError) {
+        var changed = contents
+        change(&changed)
+        if !abandoned { try journal?.rewrite(changed.records) }
+        contents = changed
     }
 
     /// A write that failed leaves the file in a state that no program made. Without room for a record of that, the
     /// journal goes on without: the file is not sent while this process lives.
     mutating func noteFailed(_ range: ByteRange) {
+        // What is being sent is stopped, if it still can be.
+        if phase == .uploading { snapshotIsStale = true }
         contents.apply(.failed(range))
-        do throws(StagingError) { try journal.append(.failed(range)) } catch {}
+        do throws(StagingError) { try record(.failed(range)) } catch {}
     }
 
     /// What could not be written behind the end of the file is not wanted any more.

@@ -1,6 +1,7 @@
 // The state directory of one mount: creating, finding and removing staged files.
 
 internal import Base
+internal import CLinux
 internal import Glibc
 internal import ObjectModel
 internal import ObjectStore
@@ -8,8 +9,8 @@ internal import Synchronization
 
 /// The staged files of one mount, in a directory of its own that no other process may use meanwhile.
 ///
-/// Layout: `<state-dir>/staging/<session>/` (mode 0700) holds `owner` (locked by flock while in use, its text the bucket's
-/// identity) and, for each file, `<id>.data` and `<id>.journal`. What an earlier mount of the same bucket left behind is
+/// Layout: `<state-dir>/staging/<session>/` (mode 0700) holds `owner` (locked by flock while in use, its lines the bucket's
+/// identity and the mountpoint) and, for each file, `<id>.data` and `<id>.journal`. What an earlier mount of the same bucket left behind is
 /// adopted, whatever its other options were; directories of other buckets are reported, never touched. Thread-safe.
 public final class StagingArea: Sendable {
     private struct Session {
@@ -29,6 +30,7 @@ public final class StagingArea: Sendable {
     private let session: Session
     private let limitBytes: Int?
     let disk: StagingDisk
+    private let spares = SpareFiles()
     private let nextNumber = Atomic<UInt64>(0)
     /// On the disk and not in the bucket.
     private let stagedBytes = Atomic<Int>(0)
@@ -39,25 +41,35 @@ public final class StagingArea: Sendable {
     /// - Parameters:
     ///   - stateDirectory: exists, mode 0700, ours.
     ///   - bucketIdentity: what tells this bucket from any other: endpoint and bucket name. One line.
+    ///   - mountpoint: for who finds what this mount leaves behind.
     ///   - limitBytes: the most dirty bytes on the local disk; nil leaves it to the disk's size.
     ///   - disk: what takes the files.
     public init(
-        stateDirectory: String, bucketIdentity: String, limitBytes: Int?, disk: StagingDisk = StagingDisk()
+        stateDirectory: String, bucketIdentity: String, mountpoint: String = "", limitBytes: Int?,
+        disk: StagingDisk = StagingDisk()
     ) throws(StagingError) {
         let root = stateDirectory + "/staging"
         try Self.makeDirectory(root)
-        let name = "\(getpid())-\(String(UInt64.random(in: .min ... .max), radix: 16))"
-        let directory = root + "/" + name
-        try Self.makeDirectory(directory)
-        guard let session = try Self.lock(directory, creating: bucketIdentity) else {
-            throw .disk(code: EBUSY, action: "locking \(directory)")
+        // A session's files are made where no others were removed a moment ago, which ext4 is slow at.
+        _ = pail_spread_directories(root)
+        var locked: Session?
+        for _ in 0..<Self.lockTriesMax where locked == nil {
+            let name = "\(getpid())-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+            try Self.makeDirectory(root + "/" + name)
+            // Nil when another mount, which looks for what others left, was faster than this lock.
+            locked = try Self.lock(
+                root + "/" + name, creating: "\(bucketIdentity)\n\(LogLine.escaped(mountpoint))")
         }
+        guard let session = locked else { throw .disk(code: EBUSY, action: "locking a directory in \(root)") }
         self.session = session
         self.limitBytes = limitBytes
         self.disk = disk
         self.bucketIdentity = bucketIdentity
         self.stagingRoot = root
     }
+
+    /// Where the files of this mount are, `<state-dir>/staging/<session>`.
+    public var sessionDirectory: String { session.directory }
 
     private let bucketIdentity: String
     private let stagingRoot: String
@@ -69,45 +81,56 @@ public final class StagingArea: Sendable {
     /// Begins a new staged file.
     /// - Parameter isChanged: whether it already differs from its base (a new file does).
     public func create(_ identity: StagedIdentity, isChanged: Bool) throws(StagingError) -> StagedFile {
-        let id = String(nextNumber.wrappingAdd(1, ordering: .relaxed).newValue, radix: 16)
-        let path = StagedFile.dataPath(session.directory, id)
-        let descriptor = try disk.create(path, O_RDWR | O_EXCL, "creating")
-        let journal: Journal
-        do throws(StagingError) {
-            journal = try Journal(
-                path: StagedFile.journalPath(session.directory, id),
-                records: isChanged ? [.begin(identity)] : [.begin(identity), .published], disk: disk)
-        } catch {
-            close(descriptor)
-            unlink(path)
-            throw error
+        let records: [JournalRecord] = isChanged ? [.begin(identity)] : [.begin(identity), .published]
+        let pair: StagingPair
+        if let spare = spares.take() {
+            do throws(StagingError) { try spare.journal.begin(records) } catch {
+                spare.remove()
+                throw error
+            }
+            pair = spare
+        } else {
+            pair = try createPair(records)
         }
-        if identity.byteCount > identity.baseByteCount { ftruncate(descriptor, off_t(identity.byteCount)) }
+        if identity.byteCount > identity.baseByteCount { ftruncate(pair.data, off_t(identity.byteCount)) }
         let file = StagedFile(
-            id: id, directory: session.directory, area: self, descriptor: descriptor, journal: journal,
-            contents: StagedContents(identity, isChanged: isChanged))
+            pair, spares: spares, area: self, contents: StagedContents(identity, isChanged: isChanged))
         contents.withLock { $0.files[file.dataPath] = file }
         return file
     }
 
+    private func newID() -> String { String(nextNumber.wrappingAdd(1, ordering: .relaxed).newValue, radix: 16) }
+
+    private func createPair(_ records: [JournalRecord]) throws(StagingError) -> StagingPair {
+        let id = newID()
+        // The journal first: beside data, one that is cut off is damage, and not a file that was just being begun.
+        let journalPath = StagingPair.journalPath(session.directory, id)
+        let journal = try Journal(beginning: journalPath, records: records, disk: disk)
+        do throws(StagingError) {
+            let data = try disk.create(StagingPair.dataPath(session.directory, id), O_RDWR | O_EXCL, "creating")
+            return StagingPair(id: id, directory: session.directory, data: data, journal: journal)
+        } catch {
+            unlink(journalPath)
+            throw error
+        }
+    }
+
     /// Removes the file's traces from the disk: its bytes are in the bucket, or not wanted any more.
-    /// They stay readable through the object until its last reference goes. Multipart uploads that it leaves open are named
+    /// They stay readable through the object until its last reference goes; then its files are another's. Multipart uploads that it leaves open are named
     /// in its journal until they are given up.
     public func forget(_ file: StagedFile) {
         let known = contents.withLock { $0.files.removeValue(forKey: file.dataPath) != nil }
         guard known else { return }
         let (identity, uploads) = file.leaveUploads()
-        if !uploads.isEmpty {
-            let records = [.begin(identity), .published] + uploads.map { JournalRecord.orphaned($0) }
-            do throws(StagingError) { _ = try Journal(path: file.journalPath, records: records, disk: disk) } catch {
-                unlink(file.journalPath)
-            }
-        } else {
-            // The journal first: data without a journal is nothing, a journal without data would be damage.
+        if uploads.isEmpty {
+            file.leaveDisk()
+            return
+        }
+        let records = [.begin(identity), .published] + uploads.map { JournalRecord.orphaned($0) }
+        do throws(StagingError) { try Journal.replace(file.journalPath, by: records, disk: disk) } catch {
             unlink(file.journalPath)
         }
         unlink(file.dataPath)
-        guard !uploads.isEmpty else { return }
         give(OrphanedUploads(journal: file.journalPath, uploads: uploads))
     }
 
@@ -144,8 +167,7 @@ public final class StagingArea: Sendable {
 
     /// A path in this session's directory that no other file has.
     func newPath(suffix: String) -> String {
-        let id = String(nextNumber.wrappingAdd(1, ordering: .relaxed).newValue, radix: 16)
-        return "\(session.directory)/\(id)\(suffix)"
+        "\(session.directory)/\(newID())\(suffix)"
     }
 
     /// Plans that ended mounts of this bucket did not carry out, as `adoptLeftovers` found them. They are this session's.
@@ -200,7 +222,9 @@ public final class StagingArea: Sendable {
             let directory = stagingRoot + "/" + name
             guard directory != session.directory, let found = try? Self.lock(directory, creating: nil) else { continue }
             let identity = Self.readText(directory + "/owner") ?? ""
-            let journals = Self.entries(of: directory).filter { $0.hasSuffix(".journal") }
+            let journals = Self.entries(of: directory).filter {
+                $0.hasSuffix(StagingPair.journalSuffix) && !Journal.isSpare(directory + "/" + $0)
+            }
             let plans = Self.entries(of: directory).filter { $0.hasSuffix(Self.planSuffix) }
             let removals = Self.entries(of: directory).filter { $0.hasSuffix(RemovalJournal.suffix) }
             guard identity == bucketIdentity else {
@@ -209,7 +233,8 @@ public final class StagingArea: Sendable {
                 } else {
                     foreign.append(
                         StagingLeftover(
-                            bucketIdentity: identity, directory: directory, fileCount: journals.count,
+                            bucketIdentity: identity, mountpoint: Self.readText(directory + "/owner", line: 1) ?? "",
+                            directory: directory, fileCount: journals.count,
                             byteCount: Self.dataByteCount(of: directory)))
                     close(found.lockDescriptor)
                 }
@@ -218,27 +243,29 @@ public final class StagingArea: Sendable {
             adoptPlans(plans, of: directory, &damaged)
             adoptRemovals(removals, of: directory, &damaged)
             var loaded = 0
+            var pending: [StagedFile] = []
             for journal in journals {
-                let id = String(journal.dropLast(".journal".count))
+                let id = String(journal.dropLast(StagingPair.journalSuffix.count))
                 do throws(StagingError) {
                     switch try load(id: id, directory: directory) {
                     case .pending(let file):
-                        adopted.append(file)
+                        pending.append(file)
                         loaded += 1
                     case .unchanged(let uploads) where !uploads.isEmpty:
-                        let path = StagedFile.journalPath(directory, id)
-                        unlink(StagedFile.dataPath(directory, id))
+                        let path = StagingPair.journalPath(directory, id)
+                        unlink(StagingPair.dataPath(directory, id))
                         orphaned.append(OrphanedUploads(journal: path, uploads: uploads))
                         loaded += 1
                     case .unchanged:
-                        unlink(StagedFile.journalPath(directory, id))
-                        unlink(StagedFile.dataPath(directory, id))
+                        unlink(StagingPair.journalPath(directory, id))
+                        unlink(StagingPair.dataPath(directory, id))
                     case .damaged: damaged.append(directory + "/" + journal)
                     }
                 } catch {
                     damaged.append(directory + "/" + journal + ": \(error)")
                 }
             }
+            adopted += Self.dropReplaced(pending)
             if loaded == 0, damaged.isEmpty {
                 Self.remove(found)
             } else {
@@ -248,20 +275,41 @@ public final class StagingArea: Sendable {
         return (adopted, foreign, damaged)
     }
 
+    /// Gives up what another file of the same mount has taken the key from, in a rename that was done but for its last
+    /// step; returns the others. A file of another mount that has the key is no reason: its data is not that rename's.
+    private static func dropReplaced(_ files: [StagedFile]) -> [StagedFile] {
+        let standing = Set(files.filter { $0.departure != .replacementByStaged }.map(\.key))
+        return files.filter { file in
+            guard file.departure == .replacementByStaged, standing.contains(file.key) else { return true }
+            file.abandon()
+            return false
+        }
+    }
+
     private enum Loaded {
         case pending(StagedFile)
-        /// Everything of it is in the bucket: it was open when its mount ended.
+        /// Everything of it is in the bucket: it was open when its mount ended, or was just being begun.
         case unchanged(orphans: [UploadReference])
         case damaged
     }
 
     private func load(id: String, directory: String) throws(StagingError) -> Loaded {
-        guard let (journal, records) = try Journal.load(path: StagedFile.journalPath(directory, id), disk: disk),
-            let contents = StagedContents(replaying: records)
-        else { return .damaged }
+        let path = StagingPair.dataPath(directory, id)
+        let (journal, records): (Journal, [JournalRecord])
+        switch try Journal.load(path: StagingPair.journalPath(directory, id), disk: disk) {
+        case .whole(let found, let all): (journal, records) = (found, all)
+        case .empty: return .unchanged(orphans: [])
+        // The data file is made after a new journal, and is empty before one is used again.
+        case .unmade: return access(path, F_OK) != 0 && errno == ENOENT ? .unchanged(orphans: []) : .damaged
+        case .unfinished: return Self.holdsNothing(path) ? .unchanged(orphans: []) : .damaged
+        case .damaged: return .damaged
+        }
+        guard let contents = StagedContents(replaying: records) else { return .damaged }
         guard contents.isChanged else { return .unchanged(orphans: contents.orphans) }
-        let path = StagedFile.dataPath(directory, id)
         let descriptor = open(path, O_RDWR | O_CLOEXEC)
+        if descriptor < 0, errno == ENOENT, contents == StagedContents(contents.identity, isChanged: true) {
+            return .unchanged(orphans: [])
+        }
         guard descriptor >= 0 else { throw .disk(code: errno, action: "opening \(path)") }
         // A data file shorter than its journal has lost bytes: never fill them up with zeros.
         var status = stat()
@@ -274,18 +322,29 @@ public final class StagingArea: Sendable {
         }
         ftruncate(descriptor, off_t(contents.identity.byteCount))
         let file = StagedFile(
-            id: id, directory: directory, area: self, descriptor: descriptor, journal: journal, contents: contents)
+            StagingPair(id: id, directory: directory, data: descriptor, journal: journal), spares: nil, area: self,
+            contents: contents)
         self.contents.withLock { $0.files[file.dataPath] = file }
         if file.standsOn != nil { noteStanding(file) }
         return .pending(file)
     }
 
+    /// Whether there is no such file, or nothing in it.
+    private static func holdsNothing(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 ? status.st_size == 0 : errno == ENOENT
+    }
+
     /// Ends the session: directories without pending files are removed, the others keep their files for the next mount.
     public func closeSession() {
+        spares.close()
         let sessions = contents.withLock { [session] + $0.adopted }
         for session in sessions {
             let kept = Self.entries(of: session.directory)
-            if kept.contains(where: { $0.hasSuffix(".journal") || $0.hasSuffix(Self.planSuffix) })
+            if kept.contains(where: { name in
+                name.hasSuffix(Self.planSuffix)
+                    || name.hasSuffix(StagingPair.journalSuffix) && !Journal.isSpare(session.directory + "/" + name)
+            })
                 || Self.holdsRemovals(kept, in: session.directory)
             {
                 close(session.lockDescriptor)
@@ -297,12 +356,15 @@ public final class StagingArea: Sendable {
 
     // MARK: Directories
 
-    /// Locks a session directory; nil when another process has it. With `creating`, writes the owner file first.
+    private static let lockTriesMax = 16
+
+    /// Locks a session directory; nil when another process has it, or has just removed it. With `creating`, writes the owner
+    /// file.
     private static func lock(_ directory: String, creating identity: String?) throws(StagingError) -> Session? {
         let path = directory + "/owner"
         let descriptor = open(path, O_RDWR | O_CLOEXEC | (identity == nil ? 0 : O_CREAT), 0o600)
         guard descriptor >= 0 else { throw .disk(code: errno, action: "opening \(path)") }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        guard isLocked(descriptor, of: path) else {
             close(descriptor)
             return nil
         }
@@ -315,6 +377,14 @@ public final class StagingArea: Sendable {
             }
         }
         return Session(directory: directory, lockDescriptor: descriptor)
+    }
+
+    /// Locks an owner file that was opened; false when another process has it, or removed it in between.
+    static func isLocked(_ descriptor: Int32, of path: String) -> Bool {
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { return false }
+        var (opened, found) = (stat(), stat())
+        return fstat(descriptor, &opened) == 0 && stat(path, &found) == 0
+            && (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino)
     }
 
     private static func remove(_ session: Session) {
@@ -337,7 +407,7 @@ public final class StagingArea: Sendable {
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw .disk(code: errno, action: "creating \(path)") }
     }
 
-    private static func entries(of directory: String) -> [String] {
+    static func entries(of directory: String) -> [String] {
         guard let stream = opendir(directory) else { return [] }
         defer { closedir(stream) }
         var names: [String] = []
@@ -352,20 +422,22 @@ public final class StagingArea: Sendable {
 
     /// What the data files of a session take on the disk, in bytes.
     private static func dataByteCount(of directory: String) -> Int {
-        entries(of: directory).filter { $0.hasSuffix(".data") }.reduce(0) { total, name in
+        entries(of: directory).filter { $0.hasSuffix(StagingPair.dataSuffix) }.reduce(0) { total, name in
             var status = stat()
             return lstat(directory + "/" + name, &status) == 0 ? total + Int(status.st_blocks) * 512 : total
         }
     }
 
-    private static func readText(_ path: String) -> String? {
+    /// A line of a small file.
+    static func readText(_ path: String, line: Int = 0) -> String? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
         var bytes = [UInt8](repeating: 0, count: 4096)
         let count = read(descriptor, &bytes, bytes.count)
         guard count >= 0 else { return nil }
-        return String(decoding: bytes[..<count].prefix { $0 != 0x0a }, as: UTF8.self)
+        let lines = bytes[..<count].split(separator: 0x0a, omittingEmptySubsequences: false)
+        return line < lines.count ? String(decoding: lines[line], as: UTF8.self) : nil
     }
 }
 
@@ -378,6 +450,8 @@ public struct LeftRemovals: Sendable, Equatable {
 /// Staged data of a bucket that is not this mount's.
 public struct StagingLeftover: Sendable, Equatable {
     public let bucketIdentity: String
+    /// Where that was mounted; empty when it is not known.
+    public let mountpoint: String
     public let directory: String
     public let fileCount: Int
     /// What its data files take on the disk.

@@ -35,8 +35,10 @@ public enum UploadPlan: Sendable, Equatable {
     public static let singlePutBytes = 16 << 20
     /// The usual part: large enough that the request's latency is small beside its transfer.
     public static let usualPartBytes = 8 << 20
-    /// The usual part copied by the server; it costs no transfer of ours, so fewer and larger ones.
-    public static let usualCopyBytes = 128 << 20
+    /// The largest usual part copied by the server, and the smallest: it costs no transfer of ours, so a few large ones do, but
+    /// the server copies them side by side, so that a file of middling size is cut into `usualCopyCount`.
+    public static let usualCopyBytes = (16 << 20)...(128 << 20)
+    public static let usualCopyCount = 16
 
     /// - Parameters:
     ///   - byteCount: the file's length.
@@ -67,16 +69,34 @@ public enum UploadPlan: Sendable, Equatable {
         // Leave a tenth of the part numbers for the uneven cuts around copied ranges.
         let countMax = capabilities.partCountMax * 9 / 10
         let fitting = roundUp((byteCount + countMax - 1) / countMax, to: 1 << 20)
-        let stagedPart = max(partBytes ?? usualPartBytes, fitting, partMin)
-        let copyPart = max(usualCopyBytes, fitting)
-        let segments = alternate(byteCount: byteCount, dirty: dirty, baseByteCount: baseByteCount, partMin: partMin)
-        return .multipart(
-            segments.flatMap { cut($0, into: $0.source == .base ? copyPart : stagedPart, partMin: partMin) })
+        var stagedPart = max(partBytes ?? usualPartBytes, fitting, partMin)
+        let shared = roundUp(baseByteCount / usualCopyCount, to: 1 << 20)
+        var copyPart = max(min(max(shared, usualCopyBytes.lowerBound), usualCopyBytes.upperBound), fitting)
+        var clean = dirty.gaps(in: ByteRange(0, min(baseByteCount, byteCount))).filter { $0.count >= partMin }
+        var isCoarse = false
+        // The last part of a segment may be longer than the others by less than `partMin`.
+        let partBytesMax = max(capabilities.partBytesMax - partMin, fitting)
+        while true {
+            let parts = alternate(byteCount: byteCount, clean: clean, partMin: partMin).flatMap {
+                cut($0, into: $0.source == .base ? copyPart : stagedPart, partMin: partMin)
+            }
+            if parts.count <= capabilities.partCountMax || clean.isEmpty { return .multipart(parts) }
+            // Too many changes: parts are larger, and the shortest clean ranges, an eighth of all at a time, are sent with what
+            // lies beside them.
+            if !isCoarse {
+                isCoarse = true
+                stagedPart = min(4 * stagedPart, partBytesMax)
+                copyPart = min(4 * copyPart, partBytesMax)
+            }
+            clean.sort { $0.count > $1.count }
+            clean.removeLast((clean.count + 7) / 8)
+            clean.sort { $0.lowerBound < $1.lowerBound }
+        }
     }
 
     /// Alternating staged and copied segments, each but the last at least `partMin` bytes.
-    private static func alternate(byteCount: Int, dirty: ByteRangeSet, baseByteCount: Int, partMin: Int) -> [Part] {
-        let clean = dirty.gaps(in: ByteRange(0, min(baseByteCount, byteCount))).filter { $0.count >= partMin }
+    /// - Parameter clean: what may be copied: ranges in order, of at least `partMin` bytes each.
+    private static func alternate(byteCount: Int, clean: [ByteRange], partMin: Int) -> [Part] {
         var segments: [Part] = []
         var position = 0
         for range in clean {

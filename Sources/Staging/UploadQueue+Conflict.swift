@@ -71,19 +71,24 @@ extension UploadQueue {
         }
     }
 
-    /// A mount that was killed was about to remove the file. If the object is gone, so is the file now.
-    func isRemoved(_ file: StagedFile) async -> Bool {
+    /// Finds out what became of a file that an earlier mount was removing or replacing; nothing is sent of it meanwhile.
+    public func settleDeparture(_ file: StagedFile) async {
+        await hold(file)
+        // What is not known now is asked again when the upload meets what was left there.
+        do throws(StoreError) { _ = try await hasDeparted(file) } catch {}
+        resume(file)
+    }
+
+    /// A mount that was killed was about to remove the file, or to put another one in its place. If that was done, the
+    /// file is gone now. Returns whether it is.
+    func hasDeparted(_ file: StagedFile) async throws(StoreError) -> Bool {
+        guard let departure = file.departure else { return false }
         let key = file.key
-        do throws(StoreError) {
-            guard try await headIfPresent(key) == nil else { return false }
-        } catch {
-            // Not known: the conflict is resolved as any other.
-            return false
-        }
+        guard departure.isDone(leaving: try await headIfPresent(key), base: file.base) else { return false }
         _ = file.lose(to: .conflict(savedAs: nil))
         let waiters = file.giveUpLost()
         for observer in observers.withLock({ $0.conflicted }) { observer(file, key, key) }
-        log.notice("a file that an earlier mount was removing is removed", metadata: ["key": "\(key)"])
+        log.notice("a file that an earlier mount was removing or replacing is gone", metadata: ["key": "\(key)"])
         for waiter in waiters { waiter.set(.failed(.conflict(savedAs: nil))) }
         return true
     }

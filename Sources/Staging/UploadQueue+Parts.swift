@@ -46,7 +46,7 @@ extension UploadQueue {
                 file.confirmUpload(try await store.listParts(upload.reference.id, key: upload.reference.key))
                 if file.isMissingFreedBytes {
                     throw StoreError(
-                        .notFound, operation: "ListParts", key: file.key, code: "NoSuchUpload",
+                        .notFound, operation: "ListParts", key: file.key, code: StoreError.noSuchUpload,
                         message: "parts that held bytes of the file are gone")
                 }
             }
@@ -117,6 +117,7 @@ extension UploadQueue {
                     upload.id, key: upload.key, number: number, source: base!, range: part.range)
             case .staged:
                 let body = StagedBody(file, range: part.range, partNumber: number)
+                defer { body.end() }
                 etag = try await store.uploadPart(upload.id, key: upload.key, number: number, body: body)
             }
             file.endPart(part, number: number, etag: etag, of: upload)
@@ -194,13 +195,15 @@ extension UploadQueue {
 
     /// Waits until an upload has freed room, or made some to free.
     public func waitForRoom() async throws(StagingError) {
-        let pending = area.files.filter { $0.needsUpload && !$0.isIncomplete }
-        guard !pending.isEmpty else { throw .full(limitBytes: area.limit ?? 0) }
+        let pending = area.files.filter(\.needsUpload)
+        // Parts publish nothing, so that those of a file that a write is missing from may go, too.
         for file in pending { stream(file, isUrgent: true) }
         for file in pending where await file.waitForPart() { return }
+        let complete = pending.filter { !$0.isIncomplete }
+        guard !complete.isEmpty else { throw .full(limitBytes: area.limit ?? 0) }
         // Nothing is on its way: whole files then, those that nobody writes any more first.
         var failure: StagingError?
-        for file in pending.sorted(by: { $0.isWaitingForUpload && !$1.isWaitingForUpload }) {
+        for file in complete.sorted(by: { $0.isWaitingForUpload && !$1.isWaitingForUpload }) {
             do throws(StagingError) {
                 try await flush(file)
                 return
@@ -234,9 +237,4 @@ extension UploadQueue {
             }
         }
     }
-}
-
-extension StoreError {
-    /// The store does not know, or has spoiled, the multipart upload.
-    var isLostUpload: Bool { kind == .notFound && code == "NoSuchUpload" || code == "InvalidPart" }
 }

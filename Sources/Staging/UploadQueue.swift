@@ -51,7 +51,9 @@ public final class UploadQueue: Sendable {
     let parts: AsyncLimiter
     let layout: PartLayout
     let observers = Lock((published: [Published](), conflicted: [Conflicted]()))
+    let bursts = Lock(HeldBack())
     private let proven = Atomic<Bool>(false)
+    private let failures = Atomic<Int>(0)
 
     /// - Parameter fetch: reads base bytes (through the block cache) where an upload needs them.
     public init(
@@ -84,21 +86,33 @@ public final class UploadQueue: Sendable {
     /// While it is not, close() must wait for its upload.
     public var isProven: Bool { proven.load(ordering: .relaxed) }
 
+    /// Tries to upload a file that failed; each of them is tried again.
+    public var failureCount: Int { failures.load(ordering: .relaxed) }
+
     // MARK: Asking for uploads
 
     /// Sees to it that the file is uploaded soon. Does nothing when there is nothing to send.
-    public func submit(_ file: StagedFile) {
-        submit(file, urgent: false)
+    /// - Parameter mayWait: it is a file that was closed, and perhaps one of many: until they have been, for a moment.
+    public func submit(_ file: StagedFile, mayWait: Bool = false) {
+        submit(file, urgent: false, mayWait: mayWait)
     }
 
-    private func submit(_ file: StagedFile, urgent: Bool) {
+    private func submit(_ file: StagedFile, urgent: Bool, mayWait: Bool = false) {
         file.state.withLock { state in
             guard state.publishedGeneration < state.generation, !state.abandoned else { return }
-            if urgent { state.isUrgent = true }
+            if urgent {
+                state.isUrgent = true
+                state.turn?.set(())
+            }
             if state.pendingSince == nil { state.pendingSince = time.monotonicNanoseconds }
             guard state.phase == .idle, !state.isHeld else { return }
             state.phase = .queued
-            state.worker = Task { await self.work(file) }
+            let mayWait = mayWait && !state.isUrgent && state.identity.byteCount <= configuration.singlePutBytes
+            state.turn = mayWait ? holdBack() : nil
+            state.worker = Task { [turn = state.turn] in
+                await turn?.wait()
+                await self.work(file)
+            }
         }
     }
 
@@ -129,8 +143,9 @@ public final class UploadQueue: Sendable {
     /// its end. Afterwards nothing is sent for the
     /// file until it is submitted again; `publicationIsUncertain` tells whether the key may hold its bytes.
     public func settle(_ file: StagedFile) async {
-        let tasks = file.state.withLock { [$0.worker, $0.stream.task] }
+        let (tasks, turn) = file.state.withLock { ([$0.worker, $0.stream.task], $0.turn) }
         for task in tasks { task?.cancel() }
+        turn?.set(())
         for task in tasks { await task?.value }
     }
 
@@ -142,11 +157,12 @@ public final class UploadQueue: Sendable {
 
     /// Ends a `hold`; what waits for the file's upload is served now.
     public func resume(_ file: StagedFile) {
-        let mustSend = file.state.withLock { state in
+        let (mustSend, isAwaited) = file.state.withLock { state in
             state.isHeld = false
-            return !state.waiters.isEmpty || state.pendingSince != nil
+            return (!state.waiters.isEmpty || state.pendingSince != nil, !state.waiters.isEmpty)
         }
-        if mustSend { submit(file) }
+        // A file that is written under one name and renamed is one of many, often.
+        if mustSend { submit(file, mayWait: !isAwaited) }
     }
 
     // MARK: One file's worker
@@ -155,7 +171,9 @@ public final class UploadQueue: Sendable {
         var tries = 0
         while !Task.isCancelled {
             if tries == 0 { await linger(file) }
-            let again = await files.run { await self.attempt(file) }
+            // Before a place is taken: the copies need places of their own.
+            let failure = await flushCopies(of: file)
+            let again = await files.run { await self.attempt(file, after: failure) }
             guard again, !Task.isCancelled else { break }
             tries = file.failure?.tries ?? 0
             if tries > 0 { await backOff(file, tries: tries) }
@@ -164,14 +182,40 @@ public final class UploadQueue: Sendable {
         let mustGoOn = file.state.withLock { state in
             state.phase = .idle
             state.worker = nil
+            state.turn = nil
             state.isUrgent = false
             return !Task.isCancelled && state.publishedGeneration < state.generation && !state.abandoned
         }
         if mustGoOn { submit(file) }
     }
 
+    /// The files that stand on the object which this one is to replace: they must be uploaded before.
+    private func copies(of file: StagedFile) -> [StagedFile] {
+        area.files(standingOn: file.key.bytes).filter { $0 !== file }
+    }
+
+    private func flushCopies(of file: StagedFile) async -> StagingError? {
+        for copy in copies(of: file) {
+            do throws(StagingError) {
+                try await flush(copy)
+            } catch {
+                // The conflict of a copy, which is kept elsewhere then, is none of this file.
+                guard case .conflict = error else { return error }
+                guard copy.standsOn != nil else { continue }
+                return .store(
+                    StoreError(
+                        .preconditionFailed, operation: "CopyObject", key: copy.key,
+                        message: "a copy of the object that is to be replaced could not be kept yet"))
+            }
+        }
+        return nil
+    }
+
     /// One try. Returns whether another is needed.
-    private func attempt(_ file: StagedFile) async -> Bool {
+    /// - Parameter failure: why what must be uploaded before this file could not be.
+    private func attempt(_ file: StagedFile, after failure: StagingError?) async -> Bool {
+        // Begun while this file waited for its place.
+        if failure == nil, !copies(of: file).isEmpty { return true }
         guard let snapshot = file.beginSnapshot() else {
             // Nothing to send: whoever waits is answered by what is published.
             let (waiters, generation) = file.state.withLock { ($0.takeWaiters(), $0.publishedGeneration) }
@@ -183,6 +227,7 @@ public final class UploadQueue: Sendable {
         let waiters: [OneShot<UploadOutcome>]
         let outcome: UploadOutcome
         do throws(StagingError) {
+            if let failure { throw failure }
             if file.isIncomplete { throw .incomplete }
             let (version, properties) = try await publish(file, snapshot)
             proven.store(true, ordering: .relaxed)
@@ -207,7 +252,13 @@ public final class UploadQueue: Sendable {
                 case .unknown(let cause): error = .store(cause)
                 }
             }
-            if case .conflict = error, file.isBeingRemoved, await isRemoved(file) { return false }
+            if case .conflict = error {
+                do throws(StoreError) {
+                    if try await hasDeparted(file) { return false }
+                } catch let cause {
+                    error = .store(cause)
+                }
+            }
             if case .conflict = error, file.hasBytesInTransit, await keepOther(file, snapshot.identity.key) {
                 return true
             }
@@ -218,6 +269,7 @@ public final class UploadQueue: Sendable {
                 waiters = file.finishSnapshot(failed: error, wasStopped: Task.isCancelled)
                 outcome = .failed(error)
                 if !Task.isCancelled, file.failure != nil {
+                    failures.add(1, ordering: .relaxed)
                     if error != .incomplete { proven.store(false, ordering: .relaxed) }
                     log.error("upload failed, data kept: \(error)", metadata: ["key": "\(snapshot.identity.key)"])
                 }
@@ -249,8 +301,6 @@ public final class UploadQueue: Sendable {
         _ file: StagedFile, _ snapshot: UploadSnapshot
     ) async throws(StagingError) -> (version: ObjectVersion, properties: ObjectProperties) {
         let identity = snapshot.identity
-        // What copies this key's object must be done before the object is another.
-        for copy in area.files(standingOn: identity.key.bytes) where copy !== file { try await flush(copy) }
         var properties = identity.properties
         let plan = UploadPlan.make(
             byteCount: identity.byteCount, dirty: snapshot.dirty,
@@ -277,13 +327,13 @@ public final class UploadQueue: Sendable {
                 try await materialise(file, ByteRange(0, identity.byteCount))
                 if file.snapshotIsStale { throw StoreError(.sourceFailed, operation: "PutObject", key: identity.key) }
                 begin()
+                let body = identity.byteCount == 0 ? nil : StagedBody(file, range: ByteRange(0, identity.byteCount))
+                defer { body?.end() }
                 etag = try await Self.shielded { [store] () async throws(StoreError) in
                     try await store.put(
                         PutRequest(
-                            key: identity.key,
-                            body: identity.byteCount == 0
-                                ? nil : StagedBody(file, range: ByteRange(0, identity.byteCount)),
-                            properties: identity.properties, condition: identity.condition))
+                            key: identity.key, body: body, properties: identity.properties,
+                            condition: identity.condition))
                 }
                 file.addSentBytes(identity.byteCount)
             case .multipart(let planned):
@@ -297,15 +347,29 @@ public final class UploadQueue: Sendable {
             }
             return (ObjectVersion(key: identity.key, etag: etag, byteCount: identity.byteCount), properties)
         } catch {
-            // Only these leave open whether the store did it.
+            // These leave open whether the store did it, and so does an earlier attempt whose answer was lost.
             switch error.kind {
             case .timedOut, .cancelled, .unreachable, .serverFault, .malformedResponse: break
-            default: if let pending, !pending.wasUncertain { file.refutePublication(pending.mark) }
+            default:
+                if let pending, !pending.wasUncertain, !error.mayHaveHappened { file.refutePublication(pending.mark) }
             }
             if error.kind == .preconditionFailed, identity.condition != .none || identity.base != nil {
                 throw .conflict(savedAs: nil)
             }
+            // Another client removed the object that ours is a change of: no later try finds it.
+            if error.kind == .notFound, !error.isLostUpload, let base = identity.base, await isGone(base) {
+                throw .conflict(savedAs: nil)
+            }
             throw .store(error)
+        }
+    }
+
+    /// Whether the store says, once more, that a version is not there.
+    private func isGone(_ version: ObjectVersion) async -> Bool {
+        do throws(StoreError) {
+            return try await store.head(version.key).version != version
+        } catch {
+            return error.kind == .notFound
         }
     }
 

@@ -99,7 +99,8 @@ struct DaemonLauncher {
         return MountFailure("the daemon ended \(end) without a reason (\(stage))", remedy: logRemedy)
     }
 
-    /// Ends the daemon, gently and then not, and takes away what it may have mounted.
+    /// Ends the daemon, gently and then not, and takes away what it may have mounted. A mount that still answers then is
+    /// another's, who was faster.
     private func end(_ pid: pid_t) {
         kill(pid, SIGTERM)
         var isGone = false
@@ -110,7 +111,9 @@ struct DaemonLauncher {
             if !isGone { usleep(10_000) }
         }
         let mountpoint = ByteString(plan.mountpoint)
-        guard let table = try? MountTable.current(), table.mount(at: mountpoint)?.isPail == true else { return }
+        guard let mount = (try? MountTable.current())?.mount(at: mountpoint), mount.isPail, mount.isStale() else {
+            return
+        }
         Self.unmount(mountpoint)
     }
 

@@ -11,11 +11,14 @@ enum DaemonProcess {
     /// Set by SIGTERM and SIGINT, and by the end of the process that the mount is for, once `prepare` was called.
     static let endRequested = OneShot<Void>()
 
-    /// No core dump (it would hold keys and other people's data), a safe working directory, signals, and the log.
+    /// No core dump (it would hold keys and other people's data), a safe working directory, signals, and the log; a name for
+    /// `ps` (it was executed as /proc/self/exe), and descriptors for all files whose data is to be uploaded.
     /// Call once, before any thread that matters is started.
     /// - Parameter isSupervisor: it looks after signals itself.
     static func prepare(_ plan: MountPlan, isSupervisor: Bool = false) throws(MountFailure) {
         _ = pail_forbid_core()
+        _ = pail_set_process_name("pail")
+        _ = pail_raise_file_limit()
         umask(0o077)
         // A daemon must not keep another mount busy.
         if !plan.isForeground { chdir("/") }
@@ -99,7 +102,7 @@ enum DaemonProcess {
         }
     }
 
-    private static func reopenLog(_ plan: MountPlan) {
+    static func reopenLog(_ plan: MountPlan) {
         guard let path = plan.logFilePath ?? (plan.isForeground ? nil : plan.defaultLogPath) else { return }
         let isReopened = LogOutput.shared.reopen(path)
         let code = errno

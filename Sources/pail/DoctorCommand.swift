@@ -29,7 +29,9 @@ struct DoctorCommand: AsyncParsableCommand {
             print(finding.line)
             if finding.grade == .fail { hasFailed.withLock { $0 = true } }
         }
-        MachineExamination.run(FuseEnvironment(), stateDirectory: plan.stateDirectory, report)
+        MachineExamination.run(
+            FuseEnvironment(), stateDirectory: plan.stateDirectory, cacheDirectory: plan.cacheDirectory,
+            cacheFreePercent: plan.cacheFreePercent, report)
         await ServerExamination(plan: plan).run(report)
         if hasFailed.withLock({ $0 }) { throw CommandFailure(lines: [], status: .failed) }
     }

@@ -58,7 +58,8 @@ enum MountStart {
         _ plan: inout MountPlan, mountpoint: String, environment: FuseEnvironment = FuseEnvironment()
     ) async throws(MountFailure) {
         let point = MountPoint(
-            environment: environment, allowsEntries: plan.isNonemptyAllowed, allowsOthers: plan.isOtherAllowed)
+            environment: environment, allowsEntries: plan.isNonemptyAllowed,
+            allowsOthers: plan.isOtherAllowed || plan.isRootAllowed)
         do throws(MountPointProblem) {
             plan.mountpoint = try await point.prepare(mountpoint).string
         } catch {

@@ -19,6 +19,8 @@ final class MountControl: ControlDelegate {
     private let startedNanoseconds: UInt64
     private let drainCount = Atomic<Int>(0)
     private let time = SystemTime()
+    private let found = Lock<(leftovers: [MountStatus.Leftover], atNanoseconds: UInt64)?>(nil)
+    private static let leftoversNanoseconds: UInt64 = 10_000_000_000
 
     init(_ mount: MountService) {
         self.mount = mount
@@ -34,7 +36,8 @@ final class MountControl: ControlDelegate {
             status: snapshot(), requestLatencies: mount.requestLatencies.histograms,
             operationLatencies: Dictionary(
                 mount.traffic.figures.map { ($0.operation, $0.latency) }, uniquingKeysWith: { first, _ in first }),
-            residentBytes: ProcessFacts.residentBytes())
+            residentBytes: ProcessFacts.residentBytes(), waitingCount: mount.traffic.waiting().count,
+            uploadFailureCount: mount.fileSystem.uploadFailureCount)
     }
 
     /// The state now. Any thread; asks nobody.
@@ -58,10 +61,7 @@ final class MountControl: ControlDelegate {
         status.uploads =
             pending.sorted { ($0.progress.pendingSince ?? .max) < ($1.progress.pendingSince ?? .max) }
             .map { upload($0, now: now) }
-        status.leftovers = mount.leftovers.foreign.map {
-            MountStatus.Leftover(
-                source: $0.bucketIdentity, mountpoint: $0.directory, files: $0.fileCount, bytes: $0.byteCount)
-        }
+        status.leftovers = leftovers(at: now)
         status.damaged = mount.leftovers.damaged
         status.oldestDirtySeconds = pending.compactMap(\.progress.pendingSince).min().map {
             Int((now &- min(now, $0)) / 1_000_000_000)
@@ -113,18 +113,20 @@ final class MountControl: ControlDelegate {
         defer { drainCount.subtract(1, ordering: .relaxed) }
         let reporter = report(progress, below: "")
         defer { reporter.cancel() }
-        let left = await mount.fileSystem.drain { _ in }
-        return DrainResult(
-            filesLeft: left.count, bytesLeft: left.reduce(0) { $0 + $1.dirtyByteCount },
-            failures: left.prefix(20).map {
-                DrainResult.Failure(
-                    path: Self.relative($0.path),
-                    error: $0.progress.failure.map { "\($0.error)" } ?? "changed again since")
-            })
+        return DrainResult(await mount.fileSystem.drain { _ in })
     }
 
     func refresh(path: String) async throws(ControlError) {
         mount.fileSystem.refresh(path: path)
+    }
+
+    /// What other mounts left staged, looked up now and then: they may have been mounted again meanwhile.
+    private func leftovers(at now: UInt64) -> [MountStatus.Leftover] {
+        let known = found.withLock { $0 }
+        if let known, now &- known.atNanoseconds < Self.leftoversNanoseconds { return known.leftovers }
+        let fresh = StagedRest.ofOthers(than: mount.stagingDirectory).map(MountStatus.Leftover.init)
+        found.withLock { $0 = (fresh, now) }
+        return fresh
     }
 
     /// Tells how much is left at and below a path, a few times a second.
@@ -175,6 +177,7 @@ final class MountControl: ControlDelegate {
             tries: (pending.progress.failure?.tries ?? 0) + (pending.progress.phase == .sending ? 1 : 0),
             lastError: pending.progress.failure.map { "\($0.error)" },
             since: MountStatus.timeText(secondsSince1970: time.now.seconds - Int64(waited)))
+        upload.ageSeconds = Int(waited)
         upload.bytesPerSecond = pending.progress.bytesPerSecond(at: now)
         return upload
     }
@@ -187,8 +190,33 @@ final class MountControl: ControlDelegate {
             writesSkipped: figures.writesSkipped, corruptBlocks: figures.corruptBlocks, evictions: figures.evictions)
     }
 
-    private static func relative(_ path: String) -> String {
+    fileprivate static func relative(_ path: String) -> String {
         path.hasPrefix("/") ? String(path.dropFirst()) : path
+    }
+}
+
+extension MountStatus.Leftover {
+    /// As a user would name it: the identity is endpoint and bucket.
+    init(_ leftover: StagingLeftover) {
+        let words = leftover.bucketIdentity.split(separator: " ", maxSplits: 1).map(String.init)
+        self.init(
+            source: "s3://\(words.last ?? "")", endpoint: words.first == "aws" ? nil : words.first,
+            mountpoint: leftover.mountpoint, directory: leftover.directory, files: leftover.fileCount,
+            bytes: leftover.byteCount)
+    }
+}
+
+extension DrainResult {
+    /// What is left of a mount.
+    /// - Parameter reason: why, where no upload has failed.
+    init(_ left: [PendingUpload], reason: String = "changed again since") {
+        self.init(
+            filesLeft: left.count, bytesLeft: left.reduce(0) { $0 + $1.dirtyByteCount },
+            failures: left.prefix(20).map {
+                Failure(
+                    path: MountControl.relative($0.path),
+                    error: $0.progress.failure.map { "\($0.error)" } ?? reason)
+            })
     }
 }
 

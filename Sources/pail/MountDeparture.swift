@@ -13,6 +13,8 @@ final class MountDeparture {
     static let busyNanosecondsDefault: UInt64 = 60_000_000_000
     /// A daemon that has nothing left to upload is gone in no time.
     private static let exitNanosecondsDefault: UInt64 = 30_000_000_000
+    /// One that ends says within so long how far it is, or is taken for hung.
+    private static let silenceNanosecondsMax: UInt64 = 60_000_000_000
 
     /// As the user wrote it.
     let given: String
@@ -60,12 +62,18 @@ final class MountDeparture {
     }
 
     private func leave() async -> ExitStatus {
-        let mount: MountEntry
-        do throws(CommandFailure) {
-            mount = try find()
-        } catch {
-            for line in error.lines { tell(line) }
-            return error.status
+        guard let table = try? MountTable.current() else {
+            tell(Message.line("cannot read the mount table"))
+            return .failed
+        }
+        guard let mount = table.mount(at: mountpoint) else {
+            report.outcome = .notMounted
+            let around = table.mount(containing: mountpoint).flatMap { $0.mountpoint == "/" ? nil : $0.mountpoint }
+            tell(
+                Message.line(
+                    around.map { "\(given) is not a mountpoint; it lies in the mount at \($0)" }
+                        ?? "\(given) is not mounted"))
+            return .failed
         }
         report.source = "\(mount.source)"
         guard mount.isPail else {
@@ -74,21 +82,12 @@ final class MountDeparture {
         return await leave(mount)
     }
 
-    private func find() throws(CommandFailure) -> MountEntry {
-        guard let table = try? MountTable.current() else { throw CommandFailure("cannot read the mount table") }
-        if let mount = table.mount(at: mountpoint) { return mount }
-        guard let around = table.mount(containing: mountpoint), around.mountpoint != "/" else {
-            throw CommandFailure("\(given) is not mounted")
-        }
-        throw CommandFailure("\(given) is not a mountpoint; it lies in the mount at \(around.mountpoint)")
-    }
-
     // MARK: pail's own mounts
 
     private func leave(_ mount: MountEntry) async -> ExitStatus {
-        let daemon: Daemon
+        let daemon: DepartingDaemon
         do throws(ControlError) {
-            daemon = try Daemon(mount)
+            daemon = try DepartingDaemon(mount)
         } catch {
             return await leaveWithoutDaemon(mount, error)
         }
@@ -113,7 +112,7 @@ final class MountDeparture {
         return await unmount(isOver ? 0 : remaining(of: busyNanoseconds), daemon: daemon, whenBusy: whenBusy)
     }
 
-    private func drain(_ daemon: Daemon) throws(ControlError) -> DrainResult {
+    private func drain(_ daemon: DepartingDaemon) throws(ControlError) -> DrainResult {
         var watch = UploadWatch()
         let line = ProgressLine("uploading")
         defer { line.clear() }
@@ -126,7 +125,7 @@ final class MountDeparture {
     }
 
     /// Not everything is in S3, and nobody asked for a detach: the mount stays.
-    private func stay(_ daemon: Daemon, _ result: DrainResult?) -> ExitStatus {
+    private func stay(_ daemon: DepartingDaemon, _ result: DrainResult?) -> ExitStatus {
         report.outcome = .kept
         report.filesLeft = result?.filesLeft
         report.bytesLeft = result?.bytesLeft
@@ -142,27 +141,34 @@ final class MountDeparture {
         return .failed
     }
 
-    /// The daemon is dead or says nothing: what it staged is on disk, and nothing can be uploaded by it.
+    /// The daemon is dead or says nothing: what it staged is on disk. One that lives is waited for after the unmount, as
+    /// any other; what it, or a dead one, has left is looked up.
     private func leaveWithoutDaemon(_ mount: MountEntry, _ error: ControlError) async -> ExitStatus {
         if error.code == .notPermitted {
             tell(Message.line("\(given): \(error)"))
             return .failed
         }
-        tell(Message.line("\(given): its daemon does not answer (\(error)); data that it staged stays on disk"))
         // Holders of a dead mount can do nothing with it but let go: nobody waits for them.
         let isDead = mount.isStale()
-        let status = await unmount(
-            isDead ? 0 : remaining(of: busyNanoseconds), daemon: nil, whenBusy: isDead ? .detach : whenBusy)
-        if status == .done { tell("  mount \(Message.oneLine(mount.source)) again to upload it") }
-        return status
+        tell(
+            Message.line(
+                isDead
+                    ? "\(given): its daemon has died" : "\(given): its daemon does not answer (\(error))"))
+        do throws(ControlError) {
+            return await unmount(
+                isDead ? 0 : remaining(of: busyNanoseconds), daemon: try DepartingDaemon(silent: mount),
+                whenBusy: isDead ? .detach : whenBusy)
+        } catch {
+            tell(Message.line("\(given): \(error)"))
+            return .failed
+        }
     }
 
     // MARK: Any mount
 
     private func unmount(
-        _ nanoseconds: UInt64, daemon: Daemon?, whenBusy: UnmountRequest.WhenBusy
+        _ nanoseconds: UInt64, daemon: DepartingDaemon?, whenBusy: UnmountRequest.WhenBusy
     ) async -> ExitStatus {
-        let before = try? daemon?.reconnected().status()
         let waiting = BusyLine(mountpoint: given)
         let outcome = await Unmounter().unmount(
             UnmountRequest(mountpoint: mountpoint, timeoutNanoseconds: nanoseconds, whenBusy: whenBusy)
@@ -172,7 +178,7 @@ final class MountDeparture {
         switch outcome {
         case .unmounted, .detached:
             guard let daemon else { return .done }
-            return seeOff(daemon, before: before, isDetached: outcome == .detached)
+            return seeOff(daemon, isDetached: outcome == .detached)
         case .notMounted:
             tell(Message.line("\(given) is not mounted"))
             return .failed
@@ -193,40 +199,56 @@ final class MountDeparture {
     /// Waits for the daemon to end: data written after the drain is uploaded by then. A detached mount lives on with its
     /// holders, and only what it has to upload counts.
     ///
-    /// A daemon ends when everything is uploaded or when what is left keeps failing: `before`, or a later answer, tells.
-    private func seeOff(_ daemon: Daemon, before: MountStatus?, isDetached: Bool) -> ExitStatus {
+    /// A daemon ends when everything is uploaded, when what is left keeps failing, or when nothing moves. Its record, and
+    /// where it was killed its staging area, tell what is left then.
+    private func seeOff(_ daemon: DepartingDaemon, isDetached: Bool) -> ExitStatus {
         var watch = UploadWatch()
         let line = ProgressLine("uploading")
         defer { line.clear() }
         let start = time.monotonicNanoseconds
-        var last = before
-        var movedAt = start
+        // Nothing that was told before the unmount counts: it may have been written to since.
+        var last: MountStatus?
+        var (movedAt, heardAt) = (start, start)
         var pause: Int32 = 100
         while !daemon.hasEnded(waitMilliseconds: pause) {
             pause = 1000
-            if let status = try? daemon.reconnected().status() {
-                if last.map({ !Self.isSameProgress($0, status) }) ?? true { movedAt = time.monotonicNanoseconds }
+            if let status = daemon.status() {
+                heardAt = time.monotonicNanoseconds
+                if last.map({ !Self.isSameProgress($0, status) }) ?? true { movedAt = heardAt }
                 last = status
             }
             if let last, last.dirtyFiles > 0 {
                 let left = UploadProgress(filesLeft: last.dirtyFiles, bytesLeft: last.dirtyBytes)
                 line.show(watch.progress(left, at: time.monotonicNanoseconds))
             }
-            let isFailing = last.map { $0.failedUploads > 0 && $0.failedUploads >= $0.dirtyFiles } ?? false
+            let now = time.monotonicNanoseconds
             let isClean = last?.dirtyFiles == 0
             if isDetached, isClean { return .done }
-            let waited = time.monotonicNanoseconds - start
-            let isOver = isTimeOver || (isClean && waited > Self.exitNanosecondsDefault)
+            let isOver = isTimeOver || (isClean && now - start > Self.exitNanosecondsDefault)
             // A detached mount may live on for days with its holders: its uploads are waited for while they move.
-            let isStuck = isDetached && time.monotonicNanoseconds - movedAt > Self.exitNanosecondsDefault
-            if isOver || isFailing || isStuck {
+            let isFailing = last.map { $0.failedUploads > 0 && $0.failedUploads >= $0.dirtyFiles } ?? false
+            let isStuck = isDetached && (isFailing || now - movedAt > Self.exitNanosecondsDefault)
+            if isOver || isStuck || now - heardAt > Self.silenceNanosecondsMax {
                 line.clear()
-                return leftBehind(last)
+                return leftBehind(last, daemon)
             }
         }
-        guard let last, last.failedUploads > 0 else { return .done }
         line.clear()
-        return leftBehind(last)
+        return ended(daemon)
+    }
+
+    /// The daemon is gone: did it leave anything?
+    private func ended(_ daemon: DepartingDaemon) -> ExitStatus {
+        switch daemon.rest() {
+        case .nothing: return .done
+        case .unknown:
+            tell(Message.line("\(given) is unmounted; whether all of its data is in S3 cannot be told"))
+            tell("  what its daemon staged stays on disk; mount \(Message.oneLine(daemon.source)) again to upload it")
+            return .detachedWithData
+        case .some(let left):
+            return leftBehind(
+                left.filesLeft, left.bytesLeft, left.failures.map { "\($0.path): \($0.error)" }, source: daemon.source)
+        }
     }
 
     private static func isSameProgress(_ one: MountStatus, _ other: MountStatus) -> Bool {
@@ -234,18 +256,31 @@ final class MountDeparture {
             && one.uploads.reduce(0) { $0 + $1.bytesDone } == other.uploads.reduce(0) { $0 + $1.bytesDone }
     }
 
-    private func leftBehind(_ status: MountStatus?) -> ExitStatus {
-        report.filesLeft = status?.dirtyFiles
-        report.bytesLeft = status?.dirtyBytes
-        guard let status, status.dirtyFiles > 0 else {
+    /// The daemon lives on, and nobody waits for it any longer.
+    private func leftBehind(_ status: MountStatus?, _ daemon: DepartingDaemon) -> ExitStatus {
+        guard let status else {
+            tell(
+                Message.line(
+                    "\(given) is unmounted, but its daemon (process \(daemon.pid)) neither ends nor says what is left to upload"
+                ))
+            tell("  what it has staged stays on disk; when it has ended, mount \(Message.oneLine(daemon.source)) again")
+            return .detachedWithData
+        }
+        guard status.dirtyFiles > 0 else {
             tell(Message.line("\(given) is unmounted, but its daemon does not end"))
             return .done
         }
-        tell(Message.line("\(given) is detached with \(leftText(status.dirtyFiles, status.dirtyBytes)) not yet in S3:"))
-        for upload in status.uploads.prefix(20) {
-            tell(Message.oneLine("  \(upload.path)" + (upload.lastError.map { ": \($0)" } ?? "")))
-        }
-        tell("  it stays staged; mount \(Message.oneLine(status.source)) again to upload it")
+        return leftBehind(
+            status.dirtyFiles, status.dirtyBytes,
+            status.uploads.map { $0.path + ($0.lastError.map { ": \($0)" } ?? "") }, source: "\(status.source)")
+    }
+
+    private func leftBehind(_ files: Int, _ bytes: Int, _ paths: [String], source: String) -> ExitStatus {
+        report.filesLeft = files
+        report.bytesLeft = bytes
+        tell(Message.line("\(given) is detached with \(leftText(files, bytes)) not yet in S3:"))
+        for path in paths.prefix(20) { tell(Message.oneLine("  \(path)")) }
+        tell("  it stays staged; mount \(Message.oneLine(source)) again to upload it")
         return .detachedWithData
     }
 
@@ -263,40 +298,6 @@ final class MountDeparture {
 
     /// Whether the time that the user named is over.
     private var isTimeOver: Bool { isInterrupted() || (timeoutNanoseconds != nil && remaining(of: 0) == 0) }
-}
-
-/// The daemon of a mount: its control socket and its process.
-private final class Daemon {
-    let client: ControlClient
-    private let mount: MountEntry
-    private let directories: [ControlDirectory]
-    /// Becomes readable when the process ends; -1 when it could not be opened.
-    private let process: Int32
-
-    init(_ mount: MountEntry) throws(ControlError) {
-        guard let lookup = try? MountLookup() else { throw ControlError(.other, "cannot read the mount table") }
-        self.mount = mount
-        directories = lookup.directories(userID: mount.fuseUserID)
-        client = try lookup.connect(mount)
-        process = pail_open_process(try client.status().pid)
-    }
-
-    deinit {
-        if process >= 0 { close(process) }
-    }
-
-    /// A new connection: one that was given up in the middle cannot be used again.
-    func reconnected() throws(ControlError) -> ControlClient {
-        try ControlClient.connect(
-            mountpoint: mount.mountpoint.string, directories: directories, silenceSeconds: 3)
-    }
-
-    /// Whether the process has ended, after waiting a little.
-    func hasEnded(waitMilliseconds: Int32) -> Bool {
-        guard process >= 0 else { return true }
-        var watch = pollfd(fd: process, events: Int16(POLLIN), revents: 0)
-        return poll(&watch, 1, waitMilliseconds) > 0
-    }
 }
 
 /// Says who is waited for. Called by the unmounter, one call at a time.

@@ -39,10 +39,12 @@ struct MountLookup {
             mountpoint: mount.mountpoint.string, directories: directories(userID: mount.fuseUserID))
     }
 
+    /// This user's state directory, unless a mount was given another one.
+    var stateDirectory: String { (try? environment.completedStateDirectory()) ?? "/var/lib/pail" }
+
     /// Where this user's daemons listen.
     func directories(userID: UInt32? = nil) -> [ControlDirectory] {
-        let state = (try? environment.completedStateDirectory()) ?? "/var/lib/pail"
-        return ControlDirectory.candidates(
-            stateDirectory: state, runtimeDirectory: environment.variables["XDG_RUNTIME_DIR"], userID: userID)
+        ControlDirectory.candidates(
+            stateDirectory: stateDirectory, runtimeDirectory: environment.variables["XDG_RUNTIME_DIR"], userID: userID)
     }
 }

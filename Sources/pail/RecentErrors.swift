@@ -11,13 +11,7 @@ final class RecentErrors: Sendable {
     private let lines = Lock<[String]>([])
 
     func note(_ record: S3RequestRecord) {
-        let failed =
-            switch record.status {
-            case .some(200..<400), 404, 412: false
-            // Read-ahead that is not needed any more is given up all the time.
-            default: record.failure != "cancelled"
-            }
-        guard failed else { return }
+        guard record.isFailure else { return }
         let what = record.failure ?? record.status.map { "HTTP \($0)" } ?? "no answer"
         let line =
             "\(record.operation) \(record.key?.string ?? ""): \(what)" + (record.requestID.map { " [\($0)]" } ?? "")

@@ -44,12 +44,13 @@ struct RunCommand: AsyncParsableCommand, SoleThreadCommand {
     mutating func run() async throws {
         let start = SystemTime().monotonicNanoseconds
         guard !command.isEmpty else { throw UsageError("no command: pail run \(source) -- COMMAND [ARG...]") }
-        if process.foreground { throw UsageError("--foreground means nothing to 'pail run'") }
         let given = server.given + files.given + writing.given + process.given
         var mounts: [RunMount] = []
         for place in [RunPlace(source: source, directory: nil)] + at.map(RunPlace.parse) {
             let request = MountRequest(source: place.source, lists: process.list, given: given)
             let (plan, configured) = try PlanInput.plan(request)
+            if plan.isForeground { throw UsageError("--foreground means nothing to 'pail run'") }
+            if plan.isSupervised { throw UsageError("--supervised means nothing to 'pail run'") }
             mounts.append(RunMount(plan: plan, wanted: place.directory ?? configured))
         }
         let session = RunSession()

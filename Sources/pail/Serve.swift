@@ -40,8 +40,10 @@ func serve(plan: MountPlan, ready: ReadyPipe, place: ServingPlace? = nil) async 
 final class MountService: Sendable {
     /// Of the store's capacity to answer a mount: a wrong endpoint must be told within ten seconds.
     static let checkNanoseconds: UInt64 = 8_000_000_000
-    /// How long an ending daemon tries to bring what is pending to the store.
-    static let finalDrainNanoseconds: UInt64 = 30_000_000_000
+    /// How long a mount waits to learn whether what the last one was removing when it was killed is gone.
+    static let departureNanosecondsMax: UInt64 = 5_000_000_000
+    /// How long an ending daemon goes on when no byte and no file of what is pending comes to the store any more.
+    static let finalStillNanoseconds: UInt64 = 30_000_000_000
     /// How long it waits until what was read is on disk; what is not by then is read again next time.
     static let diskDrainNanoseconds: UInt64 = 5_000_000_000
     /// The kernel's own read-ahead of the mount. Larger than the default 128 KiB, so that its reads come in pieces as large
@@ -53,6 +55,7 @@ final class MountService: Sendable {
     let pool: BufferPool
     let cache: BlockCache
     let fileSystem: FileSystem
+    let stagingDirectory: String
     let leftovers: (foreign: [StagingLeftover], damaged: [String])
     let errors: RecentErrors
     let requestLatencies: RequestLatencies
@@ -65,8 +68,8 @@ final class MountService: Sendable {
 
     private init(
         plan: MountPlan, store: S3Store, transport: HTTPTransport, pool: BufferPool, cache: BlockCache,
-        fileSystem: FileSystem, leftovers: (foreign: [StagingLeftover], damaged: [String]), session: FuseSession,
-        errors: RecentErrors,
+        fileSystem: FileSystem, stagingDirectory: String, leftovers: (foreign: [StagingLeftover], damaged: [String]),
+        session: FuseSession, errors: RecentErrors,
         requestLatencies: RequestLatencies, traffic: FuseTraffic, log: Logger
     ) {
         self.requestLatencies = requestLatencies
@@ -77,6 +80,7 @@ final class MountService: Sendable {
         self.pool = pool
         self.cache = cache
         self.fileSystem = fileSystem
+        self.stagingDirectory = stagingDirectory
         self.leftovers = leftovers
         self.session = session
         self.errors = errors
@@ -111,6 +115,7 @@ final class MountService: Sendable {
             area = try StagingArea(
                 stateDirectory: plan.stateDirectory,
                 bucketIdentity: bucketIdentity(plan),
+                mountpoint: plan.mountpoint,
                 limitBytes: plan.stagingBytesMax)
         } catch {
             throw MountFailure("\(error)", remedy: "choose another --state-dir")
@@ -142,15 +147,30 @@ final class MountService: Sendable {
         let leftovers =
             plan.isOffline
             ? (foreign: [], damaged: []) : fileSystem.recover(sends: place?.isSuccessor != true)
-        for leftover in leftovers.foreign {
+        let settling = Task { await fileSystem.settleDepartures() }
+        let limit = Task {
+            try? await time.sleep(nanoseconds: departureNanosecondsMax)
+            settling.cancel()
+        }
+        await settling.value
+        limit.cancel()
+        for leftover in leftovers.foreign.map(MountStatus.Leftover.init) {
             ready.notice(
-                "\(leftover.fileCount) files of another bucket (\(leftover.bucketIdentity)) wait in \(leftover.directory); mount that bucket to upload them"
+                "\(Message.count(leftover.files, "file")) of another bucket (\(leftover.source)) wait in \(leftover.directory ?? ""); mount that bucket to upload them"
             )
         }
         let traffic = FuseTraffic(time: time, isTracing: { LogOutput.shared.isDebugging })
         let session = FuseSession(
             fileSystem: fileSystem, options: fuseOptions(plan), traffic: traffic, ledger: place?.ledger,
             generation: place?.generation ?? 0, time: time, log: Logger(label: "fuse"))
+        // Two on one another would both say that they are there, and answer by one socket.
+        if place?.isSuccessor != true,
+            let other = (try? MountTable.current())?.mount(at: ByteString(plan.mountpoint)), other.isPail
+        {
+            await fileSystem.shutDown()
+            transport.shutdown()
+            throw MountFailure("\(other.source) was mounted there meanwhile", remedy: "choose another directory")
+        }
         do throws(FuseError) {
             if let place, place.isSuccessor {
                 try await session.succeed(on: Supervisor.deviceDescriptor)
@@ -166,8 +186,8 @@ final class MountService: Sendable {
         }
         return MountService(
             plan: plan, store: store, transport: transport, pool: pool, cache: cache, fileSystem: fileSystem,
-            leftovers: leftovers, session: session, errors: errors, requestLatencies: requestLatencies,
-            traffic: traffic, log: log)
+            stagingDirectory: area.sessionDirectory, leftovers: leftovers, session: session, errors: errors,
+            requestLatencies: requestLatencies, traffic: traffic, log: log)
     }
 
     /// Serves until the mount is gone.
@@ -183,17 +203,19 @@ final class MountService: Sendable {
         log.notice("mounted \(plan.location) at \(plan.mountpoint)")
         DaemonProcess.endRequested.observe { _ in
             Task {
-                _ = await self.drainBriefly()
+                await self.drainFinally()
                 self.unmount()
             }
         }
         await ended.wait()
         // Whoever unmounted by hand has not waited for the uploads; here they get their time.
-        let left = await drainBriefly()
+        await drainFinally()
         await fileSystem.shutDown()
+        // Not before: what was being sent has ended only now, one way or the other.
+        let left = fileSystem.pendingUploads
         await cache.disk?.drain(timeoutNanoseconds: Self.diskDrainNanoseconds)
         await fileSystem.attributes?.drain()
-        control.withLock { $0 }?.stop()
+        control.withLock { $0 }?.stop(left: DrainResult(left, reason: "not uploaded yet"))
         metrics.withLock { $0 }?.stop()
         transport.shutdown()
         if plan.isMountpointTemporary { rmdir(plan.mountpoint) }
@@ -304,10 +326,11 @@ final class MountService: Sendable {
         startMetrics(delegate, ready)
         do throws(ControlError) {
             let runtime = getenv("XDG_RUNTIME_DIR").map { String(cString: $0) }
-            let directory = try ControlDirectory.firstUsable(
-                of: ControlDirectory.candidates(stateDirectory: plan.stateDirectory, runtimeDirectory: runtime))
             let server = try ControlServer(
-                directory: directory, mountpoint: plan.mountpoint, delegate: delegate)
+                directories: ControlDirectory.candidates(
+                    stateDirectory: plan.stateDirectory, runtimeDirectory: runtime),
+                mountpoint: plan.mountpoint, delegate: delegate,
+                record: MountRecord(pid: getpid(), stagingDirectory: stagingDirectory))
             control.withLock { $0 = server }
         } catch {
             log.error("no control socket, so `pail status` cannot see this mount: \(error)")
@@ -337,16 +360,34 @@ final class MountService: Sendable {
         }
     }
 
-    private func drainBriefly() async -> [PendingUpload] {
-        await withTaskGroup(of: [PendingUpload]?.self) { group in
-            group.addTask { await self.fileSystem.drain { _ in } }
-            group.addTask {
-                try? await SystemTime().sleep(nanoseconds: Self.finalDrainNanoseconds)
-                return nil
-            }
-            let first = await group.next() ?? nil
-            group.cancelAll()
-            return first ?? self.fileSystem.pendingUploads
+    /// Brings what is pending to the store: until nothing is left, until all that is left has failed once more, or until
+    /// nothing has moved for a while. What is left then stays staged.
+    private func drainFinally() async {
+        let isOver = OneShot<Void>()
+        let drain = Task {
+            _ = await fileSystem.drain { _ in }
+            isOver.set(())
         }
+        let watch = Task {
+            let time = SystemTime()
+            var before = pendingFigures
+            var movedAt = time.monotonicNanoseconds
+            while !Task.isCancelled {
+                try? await time.sleep(nanoseconds: 500_000_000)
+                let now = pendingFigures
+                if now != before { (before, movedAt) = (now, time.monotonicNanoseconds) }
+                if time.monotonicNanoseconds - movedAt > Self.finalStillNanoseconds { isOver.set(()) }
+            }
+        }
+        await isOver.wait()
+        watch.cancel()
+        // A try that is under way ends with the mount's use of the state directory.
+        drain.cancel()
+    }
+
+    /// How many files, and how many bytes of them, are not in the store.
+    private var pendingFigures: [Int] {
+        let pending = fileSystem.pendingUploads
+        return [pending.count, pending.reduce(0) { $0 + $1.dirtyByteCount - $1.progress.sentBytes }]
     }
 }

@@ -113,7 +113,11 @@ final class Supervisor {
             if watches[1].revents & Int16(POLLIN) != 0 { takeDevice() }
             if watches[0].revents & Int16(POLLIN) != 0 {
                 var number: UInt8 = 0
-                if read(signals, &number, 1) == 1 { kill(worker, Int32(number)) }
+                if read(signals, &number, 1) == 1 {
+                    kill(worker, Int32(number))
+                    // Both have the log open.
+                    if Int32(number) == SIGHUP { DaemonProcess.reopenLog(plan) }
+                }
             }
             if watches[2].revents & Int16(POLLIN) != 0 {
                 var status: Int32 = 0

@@ -27,8 +27,9 @@ struct WarmCommand: ParsableCommand {
     mutating func run() throws {
         let jobCount = try jobs.map(Self.jobCount) ?? Self.jobsDefault
         let lookup = try MountLookup()
-        let cacheBytes = try paths.map { try Self.cacheBytes(of: $0, lookup) }.min() ?? 0
-        let job = WarmJob(limitBytes: cacheBytes)
+        let caches = try paths.map { try Self.cache(of: $0, lookup) }
+        let cacheBytes = caches.map { max($0.memoryLimit, $0.disk?.limit ?? 0) }.min() ?? 0
+        let job = WarmJob(limitBytes: cacheBytes, mustBeKept: caches.allSatisfy { $0.disk != nil })
         let line = ProgressLine("warming")
         line.show("looking for files")
         job.start(paths: paths, jobCount: jobCount)
@@ -50,7 +51,13 @@ struct WarmCommand: ParsableCommand {
                     "the cache holds \(ByteCount.describe(cacheBytes)); \(Message.count(outcome.leftOutFiles, "file")) of "
                         + "\(ByteCount.describe(outcome.leftOutBytes)) were left out"))
         }
-        print("\(Message.count(outcome.filesDone, "file")), \(ByteCount.describe(outcome.bytesDone)) in the cache")
+        let keptBytes = max(0, outcome.bytesDone - outcome.lostBytes)
+        print("\(Message.count(outcome.filesDone, "file")), \(ByteCount.describe(keptBytes)) in the cache")
+        if outcome.lostFiles > 0 {
+            throw CommandFailure(
+                "\(ByteCount.describe(outcome.lostBytes)) of \(Message.count(outcome.lostFiles, "file")) did not stay in the "
+                    + "cache: `pail status` and the log tell of its disk")
+        }
         if outcome.failureCount > 0 {
             throw CommandFailure("\(Message.count(outcome.failureCount, "path")) could not be read")
         }
@@ -63,15 +70,14 @@ struct WarmCommand: ParsableCommand {
         return count
     }
 
-    /// How much the cache of the path's mount holds.
-    private static func cacheBytes(of path: String, _ lookup: MountLookup) throws -> Int {
+    /// The cache of the path's mount.
+    private static func cache(of path: String, _ lookup: MountLookup) throws -> MountStatus.Cache {
         let canonical = try lookup.canonical(path)
         guard let mount = lookup.table.mount(containing: canonical), mount.isPail else {
             throw CommandFailure("\(path) is not in a mount of pail's")
         }
         do throws(ControlError) {
-            let cache = try lookup.connect(mount).status().cache
-            return max(cache.memoryLimit, cache.disk?.limit ?? 0)
+            return try lookup.connect(mount).status().cache
         } catch {
             throw CommandFailure("\(path): \(error)")
         }

@@ -1,6 +1,7 @@
 // The work of `pail warm`: one thread walks, others read what it finds.
 
 internal import Base
+internal import CLinux
 internal import Glibc
 
 /// Reads trees on threads of its own. `wait` and `outcome` are for one thread.
@@ -25,6 +26,9 @@ final class WarmJob: Sendable {
         /// What did not fit into the cache.
         var leftOutFiles = 0
         var leftOutBytes = 0
+        /// What was read and is not in the cache all the same: its disk was full, or too slow.
+        var lostFiles = 0
+        var lostBytes = 0
     }
 
     private struct Work: Sendable {
@@ -43,11 +47,15 @@ final class WarmJob: Sendable {
     private static let queuedMax = 100_000
 
     private let limitBytes: Int
+    private let mustBeKept: Bool
     private let work = Lock(Work())
 
-    /// - Parameter limitBytes: no more is read than so much.
-    init(limitBytes: Int) {
+    /// - Parameters:
+    ///   - limitBytes: no more is read than so much.
+    ///   - mustBeKept: whether the cache keeps what was read, on its disk, so that it can be seen whether it has.
+    init(limitBytes: Int, mustBeKept: Bool) {
         self.limitBytes = limitBytes
+        self.mustBeKept = mustBeKept
     }
 
     func start(paths: [String], jobCount: Int) {
@@ -162,6 +170,13 @@ final class WarmJob: Sendable {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return fail(path, errno) }
         defer { close(descriptor) }
+        var status = Glibc.stat()
+        guard fstat(descriptor, &status) == 0 else { return fail(path, errno) }
+        let byteCount = Int(status.st_size)
+        // What only the kernel holds would not be read through the mount, and so not be in its cache.
+        if mustBeKept, let cached = Self.cachedBytes(descriptor), cached < byteCount {
+            _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+        }
         while true {
             let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
             if count < 0 {
@@ -171,6 +186,29 @@ final class WarmJob: Sendable {
             if count == 0 { break }
             work.withLock { $0.outcome.bytesDone += count }
         }
-        work.withLock { $0.outcome.filesDone += 1 }
+        let missing = mustBeKept ? Self.missingBytes(descriptor, of: byteCount) : 0
+        work.withLock { work in
+            work.outcome.filesDone += 1
+            if missing > 0 {
+                work.outcome.lostFiles += 1
+                work.outcome.lostBytes += missing
+            }
+        }
+    }
+
+    /// What the mount does not have of a file that was just read: writing to the cache's disk takes a moment.
+    private static func missingBytes(_ descriptor: Int32, of byteCount: Int) -> Int {
+        for _ in 0..<20 {
+            guard let cached = cachedBytes(descriptor), cached < byteCount else { return 0 }
+            usleep(100_000)
+        }
+        return byteCount - (cachedBytes(descriptor) ?? byteCount)
+    }
+
+    /// Nil on what is no mount of pail.
+    private static func cachedBytes(_ descriptor: Int32) -> Int? {
+        var text = [UInt8](repeating: 0, count: 32)
+        let count = pail_get_xattr(descriptor, "user.pail.cached-bytes", &text, text.count)
+        return count > 0 ? Int(String(decoding: text.prefix(Int(count)), as: UTF8.self)) : nil
     }
 }

@@ -34,7 +34,7 @@ extension BufferPool {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct BufferPoolLineTests {
     private static let bufferBytes = 8192
 

@@ -3,7 +3,7 @@
 import Base
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct BufferPoolTests {
     private func canLease(_ count: Int, of pool: BufferPool) -> Bool {
         if case .some = pool.lease(count: count) { true } else { false }

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Base
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct CRC32CTests {
     /// RFC 3720, appendix B.4, and the check value of the CRC catalogue.
     @Test(

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Base
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct LogTests {
     @Test(arguments: [
         (Int64(0), Int32(0), "1970-01-01T00:00:00.000Z"),
@@ -47,6 +47,30 @@ struct LogTests {
         var summaries: [LogRepeats.Summary] = []
         for number in 1...LogRepeats.entryCountMax { summaries += repeats.admit("\(number)", at: 1).summaries }
         #expect(summaries == [.init(body: "0", count: 1)])
+    }
+
+    /// Only the stream that systemd made is the journal: a service may have its standard error redirected.
+    @Test func theJournalIsToldPriorities() throws {
+        let path = "/tmp/pail-log-priorities-\(getpid()).log"
+        let descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        try #require(descriptor >= 0)
+        defer {
+            close(descriptor)
+            unlink(path)
+        }
+        var status = stat()
+        fstat(descriptor, &status)
+        for stream in ["\(status.st_dev):\(status.st_ino)", "\(status.st_dev):\(status.st_ino + 1)", nil, ""] {
+            let output = LogOutput(sink: .lines(descriptor, journalStream: stream), level: .info, time: SimulatedTime())
+            let logger = Logger(label: "mount") { LogHandlerToOutput(component: $0, output: output) }
+            logger.error("one")
+            logger.notice("two")
+        }
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = pread(descriptor, &bytes, bytes.count, 0)
+        let lines = String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n").map(String.init)
+        #expect(lines.prefix(2) == ["<3>error mount: one", "<5>notice mount: two"])
+        #expect(lines.count == 8 && lines.dropFirst(2).allSatisfy { !$0.hasPrefix("<") && $0.contains("Z ") })
     }
 
     @Test func linesReachTheFileAtTheLevelInForce() throws {

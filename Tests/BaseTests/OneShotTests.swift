@@ -1,7 +1,7 @@
 import Base
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct OneShotTests {
     @Test func firstValueStays() {
         let shot = OneShot<Int>()

@@ -1,7 +1,7 @@
 import Base
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct TimeTests {
     @Test(arguments: [
         (Timestamp(seconds: 1), Timestamp(seconds: 1, nanoseconds: 1)),

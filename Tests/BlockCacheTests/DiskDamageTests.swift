@@ -8,7 +8,7 @@ import Testing
 
 @testable import BlockCache
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct DiskDamageTests {
     /// A cache with one object of three blocks on disk.
     private struct Damaged {
@@ -199,6 +199,38 @@ struct DiskDamageTests {
         await fixture.drain()
         #expect(access(inner + "/blocks", F_OK) == 0)
         #expect(fixture.tier.statistics.blocksWritten >= 5)
+    }
+
+    /// What cannot be read is not looked for again: it comes from the store and is written anew.
+    @Test func regression_aLostSectorIsReadOnce() async throws {
+        let folder = try CacheFolder()
+        let store = DiskFixture.store()
+        let version = store.object(20_000, at: "a")
+        let first = DiskFixture(folder.path, store: store)
+        try await first.expectRead(version, of: Fixture.bytes(20_000))
+        await first.drain()
+        let gate = FaultGate()
+        let reads = Lock(0)
+        let fixture = DiskFixture(
+            folder.path, store: store,
+            fault: { call in
+                // The first read of a file is that of its header.
+                guard call == .read else { return nil }
+                let number = reads.withLock { count in
+                    count += 1
+                    return count
+                }
+                return gate.isOn && number % 2 == 0 ? EIO : nil
+            })
+        await fixture.drain()
+        try await fixture.expectRead(version, of: Fixture.bytes(20_000))
+        await fixture.drain()
+        gate.turnOff()
+        fixture.time.advance(nanoseconds: DiskHealth.pauseNanoseconds)
+        let answer = await fixture.cache.cachedByteCount(of: version)
+        #expect(answer == 20_000, "in memory")
+        let (present, _) = (fixture.tier.find(version, 0..<5).present, 0)
+        #expect(present.isEmpty, "its marks are gone: \(present)")
     }
 
     /// More is read than the disk takes: what does not fit in the queue is not written, and nobody waits.

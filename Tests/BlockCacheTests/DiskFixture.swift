@@ -100,6 +100,8 @@ struct DiskFixture {
         configuration.readThreadCount = 2
         // What else is on the disk of the machine must not matter.
         configuration.freePercent = 0
+        // Simulated time does not go on by itself.
+        configuration.gatherNanoseconds = 0
         configure(&configuration)
         tier = DiskTier(
             configuration: configuration, blockBytes: blockBytes, time: time, calls: DiskCalls(fault: fault)

@@ -8,7 +8,7 @@ import Testing
 
 @testable import BlockCache
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct DiskTierTests {
     @Test(arguments: [1, 4095, 4096, 4097, 128 * 4096, 128 * 4096 + 1, 1_000_000, 3_000_000])
     func aSecondMountAsksTheStoreForNothing(byteCount: Int) async throws {

@@ -7,7 +7,7 @@ import ObjectModel
 import ObjectStore
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct MemoryBudgetTests {
     @Test(arguments: [2, 3, 4, 16])
     func manyReadersOfAFewBlocksAllEnd(blockCount: Int) async throws {

@@ -7,7 +7,7 @@ import ObjectModel
 import ObjectStore
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct PrefetchTests {
     private func prefetch(
         _ fixture: Fixture, _ version: ObjectVersion, _ byteCount: Int = .max, isUrgent: Bool = false
@@ -61,6 +61,24 @@ struct PrefetchTests {
         #expect(prefetch(fixture, versions[11]).0 == .noRoom)
         #expect(prefetch(fixture, versions[12], isUrgent: true).0 == .started, "somebody waits for it")
         await fixture.settle()
+    }
+
+    /// What was fetched because somebody waited, and was never read, once kept every stream from reading ahead.
+    @Test func regression_urgentOnesDoNotEndReadAhead() async throws {
+        let fixture = Fixture(blockCount: 64)
+        for index in 0..<60 {
+            let version = fixture.write(1000, at: "small\(index)")
+            #expect(prefetch(fixture, version, isUrgent: true).0 == .started)
+            await fixture.settle()
+        }
+        let version = fixture.write(40 * blockBytes)
+        let stream = ReadStream(version: version)
+        for index in 0..<4 {
+            try await fixture.expectRead(
+                stream, ByteRange(index * blockBytes, (index + 1) * blockBytes), of: Fixture.bytes(40 * blockBytes))
+        }
+        await fixture.settle()
+        #expect(fixture.cache.statistics.blocksFetchedAhead > 60)
     }
 
     @Test func anObjectOfUnknownVersionIsKeptUnderTheOneItHas() async throws {

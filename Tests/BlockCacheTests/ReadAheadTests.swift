@@ -5,7 +5,7 @@ import Testing
 
 @testable import BlockCache
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ReadAheadTests {
     static let kib = 1024
     static let mib = 1 << 20

@@ -7,7 +7,7 @@ import ObjectModel
 import ObjectStore
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ReadFaultTests {
     @Test func aChangedObjectIsAPreconditionFailure() async throws {
         let fixture = Fixture()

@@ -7,7 +7,7 @@ import ObjectModel
 import ObjectStore
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct RequestPatternTests {
     static let kib = 1024
     static let mib = 1 << 20

@@ -6,7 +6,7 @@ import Testing
 
 @testable import BlockCache
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct SegmentFormatTests {
     static func identity(
         _ key: String = "a/b", etag: String = "e1", bucket: String = "http://server bucket",

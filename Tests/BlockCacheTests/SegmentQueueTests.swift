@@ -5,7 +5,7 @@ import Testing
 
 @testable import BlockCache
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct SegmentQueueTests {
     static func name(_ number: Int) -> SegmentName {
         SegmentName(SegmentFormatTests.identity("k\(number)", number: 0))

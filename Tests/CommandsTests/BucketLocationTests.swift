@@ -5,7 +5,7 @@ import Testing
 
 @testable import Commands
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct BucketLocationTests {
     @Test(arguments: [
         ("s3://b", "b", ""), ("s3://b/", "b", ""), ("S3://b/p", "b", "p/"), ("s3://b/p/", "b", "p/"),
@@ -36,7 +36,7 @@ struct BucketLocationTests {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ServerURLTests {
     @Test(arguments: [
         ("http://127.0.0.1:9000", "http://127.0.0.1:9000"), ("HTTPS://s3.example.com/", "https://s3.example.com"),

@@ -1,6 +1,7 @@
 // The doctor, on stores and machines with known illnesses.
 
 import Base
+import Glibc
 import MemoryStore
 import Mounts
 import ObjectModel
@@ -9,7 +10,7 @@ import Testing
 
 @testable import Commands
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ExaminationTests {
     static func findings(_ store: any ObjectStore, time: SimulatedTime = SimulatedTime()) async -> [String:
         DoctorFinding]
@@ -72,11 +73,46 @@ struct ExaminationTests {
         var found: [DoctorFinding] = []
         let fuse = FuseEnvironment(
             devicePath: path, configurationPath: "/nonexistent", programDirectories: [], userID: 1000)
-        MachineExamination.run(fuse, stateDirectory: "/nonexistent/a/b") { found.append($0) }
-        #expect(found.map(\.subject) == ["fuse device", "fusermount3", "user_allow_other", "state directory"])
+        MachineExamination.run(
+            fuse, stateDirectory: "/nonexistent/a/b", cacheDirectory: "/nonexistent/c", cacheFreePercent: 0
+        ) { found.append($0) }
+        #expect(
+            found.map(\.subject)
+                == ["fuse device", "fusermount3", "user_allow_other", "state directory", "cache directory"])
         #expect(found[0].grade == grade)
         #expect(found[1].grade == .fail)
         #expect(found[2].grade == .warn)
         #expect(!found[3].text.hasPrefix("0 B"))
+        #expect(found[4].grade == .ok && found[4].text.contains("/nonexistent/c"))
+    }
+
+    @Test(
+        arguments: [
+            (0o755, UInt32(1000), DoctorFinding.Grade.fail), (0o4755, 1000, .ok), (0o755, 0, .ok),
+        ] as [(UInt32, UInt32, DoctorFinding.Grade)])
+    func fusermountNeedsItsBit(mode: UInt32, userID: UInt32, grade: DoctorFinding.Grade) {
+        let directory = "/tmp/pail-doctor-\(getpid())-\(mode)-\(userID)"
+        mkdir(directory, 0o755)
+        close(open("\(directory)/fusermount3", O_CREAT | O_WRONLY, 0o755))
+        chmod("\(directory)/fusermount3", mode)
+        defer {
+            unlink("\(directory)/fusermount3")
+            rmdir(directory)
+        }
+        var found: [DoctorFinding] = []
+        MachineExamination.run(
+            FuseEnvironment(programDirectories: [directory], userID: userID), stateDirectory: "/", cacheDirectory: "",
+            cacheFreePercent: 100
+        ) { found.append($0) }
+        #expect(found[1].grade == grade && found.last?.subject == "state directory")
+    }
+
+    /// Where less is free than the cache has to leave, nothing would be written to it.
+    @Test func aCacheWithoutRoomIsTold() {
+        var found: [DoctorFinding] = []
+        MachineExamination.run(
+            FuseEnvironment(), stateDirectory: "/", cacheDirectory: "/nonexistent", cacheFreePercent: 100
+        ) { found.append($0) }
+        #expect(found.last?.grade == .warn && found.last?.remedy?.contains("--cache-free") == true)
     }
 }

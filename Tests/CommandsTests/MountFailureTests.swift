@@ -6,7 +6,7 @@ import Testing
 
 @testable import Commands
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct MountFailureTests {
     @Test(
         arguments: [
@@ -26,7 +26,7 @@ struct MountFailureTests {
             ),
             (
                 .expiredCredentials, "ExpiredToken", 400, "", "",
-                "the credentials have expired (ExpiredToken); renew them (for SSO: aws sso login)"
+                "the credentials have expired (ExpiredToken); renew them"
             ),
             (
                 .accessDenied, "AccessDenied", 403, "", "",

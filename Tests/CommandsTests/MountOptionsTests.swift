@@ -5,7 +5,7 @@ import Testing
 
 @testable import Commands
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct MountOptionsTests {
     /// One good value for each option, and a look at where it went.
     static let good: [(MountOptionName, String?, @Sendable (MountOptions) -> Bool)] = [

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Commands
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct MountPlanTests {
     static let user = LaunchEnvironment(
         uid: 1000, gid: 100, home: "/home/u", workingDirectory: "/work", memoryBytes: 2 << 30)

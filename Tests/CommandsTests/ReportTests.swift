@@ -7,7 +7,7 @@ import Testing
 
 @testable import Commands
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ReportTests {
     static let mount = MountEntry(
         id: 2, parentID: 1, device: DeviceNumber(major: 0, minor: 50), root: "/", mountpoint: "/mnt/in\nside",
@@ -67,7 +67,10 @@ struct ReportTests {
                 .init(path: "a\nb", bytesDone: 1 << 19, bytesTotal: 1 << 20, tries: 1, since: ""),
                 .init(path: "c", bytesDone: 0, bytesTotal: 2 << 20, tries: 3, lastError: "AccessDenied", since: ""),
             ], failedUploads: 1,
-            leftovers: [.init(source: "s3://b", mountpoint: "/old", files: 1, bytes: 10)],
+            leftovers: [
+                .init(source: "s3://b", mountpoint: "/old", files: 1, bytes: 10),
+                .init(source: "s3://c", endpoint: "http://h", mountpoint: "", directory: "/d", files: 2, bytes: 3),
+            ],
             cache: .init(memoryBytes: 1 << 20, memoryLimit: 1 << 30, hits: 3, misses: 1, bytesFetched: 4096),
             requests: [
                 "PutObject": .init(count: 2, errors: 1, bytes: 0), "GetObject": .init(count: 1, bytes: 4096),
@@ -75,6 +78,7 @@ struct ReportTests {
             ],
             lastErrors: ["PutObject 'c' AccessDenied"])
         status.uploads[0].bytesPerSecond = 12 << 20
+        status.uploads[1].ageSeconds = 754
         status.damaged = ["/state/staging/1/2.journal"]
         #expect(
             StatusReport.lines(status) == [
@@ -86,8 +90,9 @@ struct ReportTests {
                 "  requests   GetObject 1 (4.0 KiB), HeadObject 9 (3 raced, 2 won, 1 stalled and replaced), "
                     + "PutObject 2 (1 error)",
                 "    50 %  1.0 MiB  12.0 MiB/s  a\\nb",
-                "     0 %  2.0 MiB              c     try 3  AccessDenied",
+                "     0 %  2.0 MiB              c     try 3  AccessDenied (waits for 12:34)",
                 "  left behind by /old: 1 file, 10 B; mount s3://b to upload them",
+                "  left behind by another mount: 2 files, 3 B; mount s3://c --endpoint http://h to upload them",
                 "  damaged    /state/staging/1/2.journal: staged data of an earlier mount, left where it is",
                 "  last errors, newest first:",
                 "    PutObject 'c' AccessDenied",

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Commands
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct StartTests {
     @Test func plansSurviveTheWay() throws {
         let plan = try MountPlanTests.plan(

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Control
 
-@Suite(.timeLimit(.minutes(1)), .onItsOwnThread)
+@Suite(.timeLimit(.minutes(3)), .onItsOwnThread)
 struct ControlDirectoryTests {
     let runtime: RuntimeDirectory
 
@@ -99,6 +99,67 @@ struct ControlDirectoryTests {
         defer { new.stop() }
         old.stop()
         try ControlClient(socketPath: new.socketPath).ping()
+    }
+
+    /// A login's runtime directory goes with the login, while the mount stays.
+    @Test func aSocketThatIsRemovedIsMadeAgain() throws {
+        let record = MountRecord(pid: 7, stagingDirectory: "/state/staging/7-a")
+        let other = ControlDirectory(path: "\(runtime.path)/other")
+        let server = try ControlServer(
+            directories: [runtime.directory, other], mountpoint: "/m", delegate: RecordingMount(), record: record,
+            checkMilliseconds: 10)
+        defer { server.stop() }
+        func found() -> MountRecord? {
+            MountRecord.read(mountpoint: "/m", directories: [runtime.directory, other], ownerID: geteuid())
+        }
+        func connects(_ directory: ControlDirectory) -> Bool {
+            for _ in 0..<1_000 {
+                if let client = try? ControlClient.connect(mountpoint: "/m", directories: [directory]),
+                    (try? client.ping()) != nil
+                {
+                    return true
+                }
+                poll(nil, 0, 10)
+            }
+            return false
+        }
+        #expect(found() == record)
+        for name in [server.socketPath, runtime.directory.recordPath(mountpoint: "/m")] { unlink(name) }
+        #expect(rmdir(runtime.directory.path) == 0)
+        #expect(connects(runtime.directory) && modeOf(runtime.directory.path) == 0o700)
+        // A place that cannot be had any more: a file is in its way.
+        for name in [server.socketPath, runtime.directory.recordPath(mountpoint: "/m")] { unlink(name) }
+        rmdir(runtime.directory.path)
+        close(open(runtime.directory.path, O_CREAT | O_WRONLY, 0o600))
+        #expect(connects(other) && other.liveSocketPaths() == [server.socketPath])
+        for _ in 0..<1_000 where found() == nil { poll(nil, 0, 10) }
+        #expect(found() == record)
+    }
+
+    @Test func aRecordTellsWhatIsLeftOrGoes() throws {
+        let directories = [runtime.directory]
+        let record = MountRecord(pid: 7, stagingDirectory: "/state/staging/7-a")
+        func serve() throws -> ControlServer {
+            try ControlServer(
+                directories: directories, mountpoint: "/m", delegate: RecordingMount(), record: record)
+        }
+        func found(ownerID: UInt32 = geteuid()) -> MountRecord? {
+            MountRecord.read(mountpoint: "/m", directories: directories, ownerID: ownerID)
+        }
+        try serve().stop()
+        #expect(found() == nil)
+        let left = DrainResult(filesLeft: 1, bytesLeft: 2, failures: [.init(path: "a", error: "AccessDenied")])
+        try serve().stop(left: left)
+        #expect(found()?.left == left && found(ownerID: geteuid() + 1) == nil)
+        var other = record
+        other.pid = 8
+        other.remove(mountpoint: "/m", directories: directories, ownerID: geteuid())
+        #expect(found()?.left == left)
+        record.remove(mountpoint: "/m", directories: directories, ownerID: geteuid())
+        #expect(found() == nil)
+        unlink(runtime.directory.recordPath(mountpoint: "/m"))
+        symlink("/dev/zero", runtime.directory.recordPath(mountpoint: "/m"))
+        #expect(found() == nil)
     }
 
     @Test func pathsLongerThanAnAddressWork() throws {

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Control
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ControlMessageTests {
     private static let progress = UploadProgress(filesLeft: 2, bytesLeft: 10, bytesPerSecond: 5, lastError: "SlowDown")
 

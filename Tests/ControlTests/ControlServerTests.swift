@@ -6,7 +6,7 @@ import Testing
 
 @testable import Control
 
-@Suite(.timeLimit(.minutes(1)), .onItsOwnThread)
+@Suite(.timeLimit(.minutes(3)), .onItsOwnThread)
 struct ControlServerTests {
     let runtime: RuntimeDirectory
     let mountpoint = "/mnt/data"

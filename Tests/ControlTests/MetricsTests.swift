@@ -6,7 +6,7 @@ import Testing
 
 @testable import Control
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct MetricsTests {
     static func metrics(unreachableSeconds: Int? = nil, failedUploads: Int = 0) -> MountMetrics {
         var status = MountStatus(
@@ -20,7 +20,8 @@ struct MetricsTests {
         table.record(kind: 0, nanoseconds: 1 << 50)
         return MountMetrics(
             status: status, requestLatencies: ["GetObject": table.histogram(kind: 0)],
-            operationLatencies: ["read": table.histogram(kind: 0)], residentBytes: 5)
+            operationLatencies: ["read": table.histogram(kind: 0)], residentBytes: 5, waitingCount: 25,
+            uploadFailureCount: 6)
     }
 
     @Test(arguments: [
@@ -34,6 +35,8 @@ struct MetricsTests {
         "# TYPE pail_fuse_operation_seconds histogram",
         "# TYPE pail_s3_requests_total counter",
         #"kind="resident"} 5"#,
+        #"pail_upload_failures_total{mountpoint="/mnt/a \"b\"\\"} 6"#,
+        #"pail_fuse_waiting{mountpoint="/mnt/a \"b\"\\"} 25"#,
     ])
     func theFiguresAreThere(words: String) {
         #expect(Self.metrics().text.contains(words), "\(Self.metrics().text)")

@@ -17,7 +17,7 @@ private func expected(_ name: String, token: String? = nil) -> AWSCredentials {
 
 private let environmentPair = ["AWS_ACCESS_KEY_ID": "AKIAe", "AWS_SECRET_ACCESS_KEY": "SECRETe"]
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct CredentialSearchTests {
     struct Case: Sendable {
         var name: String
@@ -168,7 +168,7 @@ struct CredentialSearchTests {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct CredentialRefreshTests {
     private let time = SimulatedTime()
     private let home = TemporaryHome(credentials: "[default]\n\(pair("a"))")

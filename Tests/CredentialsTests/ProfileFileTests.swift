@@ -4,7 +4,7 @@ import Testing
 
 @testable import Credentials
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ProfileFileTests {
     /// `profile.key=value` of all profiles, sorted.
     private func flat(_ file: ProfileFile) -> [String] {

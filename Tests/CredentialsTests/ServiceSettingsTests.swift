@@ -4,7 +4,7 @@ import Credentials
 import S3Protocol
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ServiceSettingsTests {
     static let config = """
         [default]

@@ -77,6 +77,49 @@ struct AttributeTests {
         }
     }
 
+    /// A program that may be changed by others does not run as its owner. The set-group-ID bit of a file that its group does
+    /// not execute is another thing, and a directory's are.
+    @Test(
+        arguments: [
+            (mode: 0o4755, after: 0o755), (mode: 0o6755, after: 0o755), (mode: 0o2755, after: 0o755),
+            (mode: 0o2745, after: 0o2745), (mode: 0o1644, after: 0o1644), (mode: 0o644, after: 0o644),
+        ] as [(mode: UInt32, after: UInt32)])
+    func privilegesEnd(mode: UInt32, after: UInt32) async throws {
+        let mount = try Mount()
+        var ending = AttributeChanges()
+        ending.endsPrivileges = true
+        for way in ["write", "chown", "zero"] {
+            try await mount.write(way, pattern(100), mode: mode)
+            #expect(try await mount.status(way).attributes.permissions == mode)
+            let file = try await mount.open(way, write: true)
+            switch way {
+            case "write":
+                let answer = [UInt8(1)].withUnsafeBytes {
+                    mount.fileSystem.write(file.handle, offset: 0, bytes: $0, endsPrivileges: true)
+                }
+                _ = try await answer.get()
+            case "chown":
+                let changes = ending
+                try await mount.change(way) { $0 = changes }
+            default:
+                try await mount.fileSystem.allocate(
+                    file.handle, .zero(extends: false), offset: 0, count: 9, endsPrivileges: true
+                ).get()
+            }
+            #expect(try await mount.status(way).attributes.permissions == after, "\(way)")
+            try await mount.close(file)
+        }
+        await mount.drain()
+        for way in ["write", "chown", "zero"] {
+            let stored = mount.store.info(at: way)?.properties.metadata["mode"].flatMap { UInt32($0) }
+            #expect(stored.map { $0 & 0o7777 } == after, "\(way)")
+        }
+        try await mount.makeDirectory("directory", mode: 0o2755)
+        let changes = ending
+        try await mount.change("directory") { $0 = changes }
+        #expect(try await mount.status("directory").attributes.permissions == 0o2755)
+    }
+
     @Test(arguments: ["plain", "with space", "über/ß", "%41", "a\nb", String(repeating: "x/", count: 500)])
     func symlinkTargetsRoundTrip(target: String) async throws {
         let mount = try Mount()
@@ -85,6 +128,29 @@ struct AttributeTests {
         try await mount.remount()
         #expect(try await mount.readSymlink("link") == target)
         #expect(try await mount.status("link").byteCount == target.utf8.count)
+    }
+
+    /// Up to Linux's limit, of whatever bytes; other bytes take three times the room in metadata.
+    @Test(arguments: [String(repeating: "longer/", count: 585), String(repeating: "ü", count: 1000), "\u{fffd}"])
+    func regression_longSymlinkTargets(text: String) async throws {
+        let mount = try Mount()
+        let target = text == "\u{fffd}" ? KernelName.text(of: [UInt8](repeating: 0xff, count: 2000)) : text
+        try await mount.symlink("link", to: target)
+        #expect(try await mount.readSymlink("link") == target)
+        try await mount.remount()
+        let count = KernelName.bytes(of: target).count
+        #expect(try await mount.status("link").byteCount == count)
+        #expect(try await mount.readSymlink("link") == target)
+        var changes = AttributeChanges()
+        changes.uid = 7
+        let changed = changes
+        try await mount.change("link") { $0 = changed }
+        await mount.drain()
+        try await mount.rename("link", to: "moved")
+        try await mount.remount()
+        #expect(try await mount.readSymlink("moved") == target)
+        #expect(try await mount.status("moved").attributes.uid == 7)
+        #expect(mount.store.info(at: "moved")?.version.byteCount == count)
     }
 
     @Test(arguments: ["s3fs", "geesefs"])
@@ -126,6 +192,29 @@ struct AttributeTests {
         #expect(try await mount.status("d").attributes.permissions == 0o700)
         try await mount.remount()
         #expect(try await mount.status("d").attributes.permissions == 0o700)
+    }
+
+    /// The answer to a question that was asked before a change says nothing about it.
+    @Test func regression_aLateAnswerDoesNotUndoAChange() async throws {
+        let mount = try Mount()
+        try await mount.makeDirectory("d")
+        let status = try await mount.fileSystem.lookup(parent: 1, name: "d").get()
+        mount.fileSystem.refresh(path: "")
+        mount.store.resetRequests()
+        mount.store.pause(.headObject, at: .beforeAnswer)
+        let looking = Task { try await mount.fileSystem.lookup(parent: 1, name: "d").get() }
+        func asked() -> [String?] {
+            mount.store.requestLog.filter { $0.operation == .headObject }.map { $0.key?.string }
+        }
+        while !asked().contains("d/") { await Task.yield() }
+        await mount.store.untilHeld(.headObject, count: asked().count, at: .beforeAnswer)
+        var changes = AttributeChanges()
+        changes.permissions = 0o700
+        _ = try await mount.fileSystem.setAttributes(status.number, handle: nil, changes).get()
+        mount.store.resume(.headObject, at: .beforeAnswer)
+        #expect(try await looking.value.attributes.permissions == 0o700)
+        #expect(try await mount.status("d").attributes.permissions == 0o700)
+        mount.fileSystem.forget(status.number, count: 2)
     }
 
     @Test func symlinksAreNotCut() async throws {

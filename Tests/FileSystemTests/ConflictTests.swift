@@ -16,6 +16,37 @@ struct ConflictTests {
         return (try Mount(store: store, time: time), try Mount(store: store, time: time))
     }
 
+    /// What a mount changes of a directory it changes in what the other one has made of it; and a directory that is listed
+    /// shows whether its attributes are others now. By the kernel's reference, too: nobody looks the name up again.
+    @Test func regression_attributesOfADirectoryOfTwoMounts() async throws {
+        let (storeTime, time) = (SimulatedTime(), TickingTime())
+        let store = MemoryStore(time: storeTime)
+        let (one, two) = (try Mount(store: store, time: time), try Mount(store: store, time: time))
+        func letTTLPass() {
+            storeTime.advance(nanoseconds: 61_000_000_000)
+            time.advance(seconds: 61)
+        }
+        try await one.makeDirectory("d", mode: 0o700)
+        try await one.withNode("d") { _ in
+            try await two.withNode("d") { _ in
+                letTTLPass()
+                try await two.chmod("d", 0o750)
+                letTTLPass()
+                _ = try await one.names("d")
+                #expect(try await one.status("d").attributes.permissions == 0o750)
+                try await two.chmod("d", 0o755)
+                letTTLPass()
+                try await one.change("d") { $0.gid = 7 }
+                letTTLPass()
+                _ = try await two.names("d")
+                for mount in [one, two] {
+                    let attributes = try await mount.status("d").attributes
+                    #expect(attributes.permissions == 0o755 && attributes.gid == 7)
+                }
+            }
+        }
+    }
+
     @Test func theLoserIsToldAndItsBytesAreKept() async throws {
         let (one, two) = try twoMounts()
         try await one.write("f", "base")

@@ -25,6 +25,20 @@ struct DataLossTests {
         #expect(isSame)
     }
 
+    /// A large file is begun in the store before its last times are known; they follow it, and nothing that drains the mount
+    /// takes that for a failure.
+    @Test func aFileThatWasSentAheadIsDrained() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        let file = try await mount.create("large")
+        let piece = pattern(4 << 20)
+        for index in 0..<10 { try await mount.write(file, piece, at: index << 22) }
+        try await mount.close(file)
+        let left = await mount.drain()
+        #expect(left.isEmpty)
+        #expect(mount.store.info(at: "large")?.version.byteCount == 40 << 20)
+    }
+
     /// s3fs#1453, s3fs#1579, s3fs#1944: rename and then a change of times made a fresh, empty file.
     @Test(arguments: [false, true])
     func renameThenChangeOfAttributes(isUploadedBefore: Bool) async throws {
@@ -103,11 +117,63 @@ struct DataLossTests {
         try await mount.write(file, pattern(9000, fill: 7), at: 0)
         let kind = await failure { try await mount.write(file, pattern(15_000, fill: 8), at: 9000) }
         #expect(kind == .accessDenied)
-        #expect(await failure { try await mount.close(file) } == .accessDenied)
-        #expect(mount.store.bytes(at: "f") == pattern(5000))
+        #expect(await failure { try await mount.flush(file) } == .noSpace)
+        // The first may be told of a try that had begun before.
+        _ = await failure { try await mount.synchronise(file) }
+        #expect(await failure { try await mount.synchronise(file) } == .noSpace)
         mount.store.setFaults(FaultPlan())
+        #expect(await mount.drain().count == 1)
+        #expect(await failure { try await mount.close(file) } == .noSpace)
+        #expect(mount.store.bytes(at: "f") == pattern(5000))
+        try await mount.write("f", pattern(15_000, fill: 8))
         await mount.drain()
-        #expect(mount.store.bytes(at: "f") == pattern(9000, fill: 7))
+        #expect(mount.store.bytes(at: "f") == pattern(15_000, fill: 8))
+    }
+
+    /// What could not be written for want of an answer is written once there is one, and then the file is whole.
+    @Test(arguments: [StoreError.Kind.accessDenied, .unreachable, .timedOut])
+    func regression_aWriteThatWaitedInVainKeepsTheFileFromBeingSent(kind: StoreError.Kind) async throws {
+        let mount = try Mount(stagingLimitBytes: 20_000)
+        mount.store.write(pattern(5000), at: "f")
+        mount.store.setFaults(FaultPlan().adding(.refused(kind), on: .putObject, when: .always))
+        let other = try await mount.create("other")
+        try await mount.write(other, pattern(9000), at: 0)
+        let file = try await mount.open("f", write: true)
+        try await mount.write(file, pattern(9000, fill: 7), at: 0)
+        #expect(await failure { try await mount.write(file, pattern(9000, fill: 8), at: 4500) } != nil)
+        _ = await failure { try await mount.synchronise(file) }
+        #expect(await failure { try await mount.synchronise(file) } == .noSpace)
+        mount.store.setFaults(FaultPlan())
+        try? await mount.close(other)
+        await mount.drain()
+        #expect(mount.store.bytes(at: "f") == pattern(5000))
+        try await mount.write(file, pattern(9000, fill: 8), at: 4500)
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.bytes(at: "f") == Array(pattern(9000, fill: 7)[..<4500]) + pattern(9000, fill: 8))
+    }
+
+    /// No object is longer than 5 TiB: who wants a longer file is told at once, and the file is as it was.
+    @Test func regression_filesAreNoLongerThanObjects() async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(100), at: "f")
+        let file = try await mount.open("f", write: true)
+        let limit = 5 << 40
+        #expect(await failure { try await mount.truncate(file, to: limit + 1) } == .fileTooLarge)
+        #expect(await failure { try await mount.truncate(file, to: .max) } == .fileTooLarge)
+        #expect(await failure { try await mount.write(file, [1], at: limit) } == .fileTooLarge)
+        #expect(await failure { try await mount.write(file, [1, 2], at: limit - 1) } == .fileTooLarge)
+        #expect(await failure { try await mount.write(file, [1], at: .max) } == .fileTooLarge)
+        for allocation in [RangeAllocation.extend, .zero(extends: true)] {
+            let kind = await failure {
+                try await mount.fileSystem.allocate(file.handle, allocation, offset: limit, count: 4096).get()
+            }
+            #expect(kind == .fileTooLarge)
+        }
+        #expect(try await mount.status(file).byteCount == 100)
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.bytes(at: "f") == pattern(100))
     }
 
     /// A write larger than the staging limit fails at once; one that only has to wait for uploads waits.

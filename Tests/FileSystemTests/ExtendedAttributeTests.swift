@@ -47,6 +47,28 @@ struct ExtendedAttributeTests {
         #expect(metadata == ["mode": "33188", "other": "kept"])
     }
 
+    /// A directory without a marker got one from another mount: what that has set stays.
+    @Test func regression_attributesOfAMarkerThatCameLater() async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "d/f")
+        let other = try Mount(store: mount.store, time: mount.time)
+        _ = try await mount.names("d")
+        try await mount.withNode("d") { status in
+            _ = try await other.withNode("d") {
+                try await other.fileSystem.setExtendedAttribute($0.number, name: Array("user.a".utf8), value: [0x61])
+                    .get()
+            }
+            mount.expire()
+            try await mount.fileSystem.setExtendedAttribute(status.number, name: Array("user.b".utf8), value: [0x62])
+                .get()
+            let names = try await mount.fileSystem.extendedAttributeNames(status.number).get()
+            #expect(names.map { String(decoding: $0, as: UTF8.self) } == ["user.a", "user.b"])
+        }
+        let metadata = mount.store.info(at: "d/")?.properties.metadata
+        #expect(metadata?["a"] == "a")
+        #expect(metadata?["b"] == "b")
+    }
+
     /// A value changes between both forms without leaving the other behind.
     @Test func oneFormAtATime() {
         var metadata: [String: String] = [:]

@@ -287,6 +287,23 @@ struct ListingTests {
     }
 
     /// What this mount makes while a listing comes ahead is not lost by it.
+    /// What a walk's listing brings that began before everything was forgotten is not believed.
+    @Test func regression_aWalkDoesNotOutliveARefresh() async throws {
+        let mount = try Mount()
+        for index in 0..<5 { mount.store.write("x", at: "d\(index)/f") }
+        _ = try await mount.names("")
+        let last = try await mount.fileSystem.lookup(parent: 1, name: "d4").get()
+        mount.store.pause(.listObjects, at: .beforeAnswer)
+        let walking = Task { try await mount.status("d0") }
+        await mount.store.untilHeld(.listObjects, at: .beforeAnswer)
+        mount.store.write("x", at: "d4/new")
+        mount.fileSystem.refresh(path: "")
+        mount.store.resume(.listObjects, at: .beforeAnswer)
+        _ = try? await walking.value
+        #expect(try await mount.names("d4") == ["f", "new"])
+        mount.fileSystem.forget(last.number, count: 1)
+    }
+
     @Test func aWalkSeesWhatWasMadeMeanwhile() async throws {
         let mount = try Mount { $0.attributePolicy = .listing }
         for directory in 10..<20 { mount.store.write("x", at: "d\(directory)/f") }

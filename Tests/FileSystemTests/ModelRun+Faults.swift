@@ -65,6 +65,8 @@ extension ModelRun {
         guard seed % 3 != 0 else { return }
         let faults: [(Fault, Double)] = [
             (.throttled, 0.05), (.serverFault, 0.05), (.timedOut, 0.05), (.lostAnswer, 0.15),
+            // The answer was lost, and then the store was too busy until the last attempt.
+            (.answerLost(.throttled), 0.05),
             (.bodyCut(afterBytes: 100, .unreachable), 0.05), (.slow(nanoseconds: 1000), 0.05),
         ]
         let removes =

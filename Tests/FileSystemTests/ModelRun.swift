@@ -8,7 +8,12 @@ import Staging
 
 /// One sequence of calls, from an empty bucket. For one task.
 final class ModelRun {
-    let mount: Mount
+    /// Where the next call is made.
+    private(set) var mount: Mount
+    /// Another mount of the bucket, and the dice of who has the turn; nil: there is only one.
+    private var other: Mount?
+    private var turnDice: SplitMix64?
+    private let storeTime = SimulatedTime()
     var model = ModelTree()
     var slots: [Int: (file: OpenFile, model: ModelTree.File, mayWrite: Bool)] = [:]
 
@@ -20,8 +25,10 @@ final class ModelRun {
     /// The call is made again, because there was no room for it.
     private var isAgain = false
 
-    init(faultSeed: UInt64? = nil, diskSeed: UInt64? = nil) throws {
-        mount = try Mount(disk: StagingDisk { [disk] in disk.room($0) })
+    init(faultSeed: UInt64? = nil, diskSeed: UInt64? = nil, turnSeed: UInt64? = nil) throws {
+        mount = try Mount(store: MemoryStore(time: storeTime), disk: StagingDisk { [disk] in disk.room($0) })
+        turnDice = turnSeed.map { SplitMix64(seed: $0) }
+        if turnSeed != nil { other = try Mount(store: mount.store, time: mount.time) }
         dice = faultSeed.map { SplitMix64(seed: $0) }
         diskDice = diskSeed.map { SplitMix64(seed: $0) }
     }
@@ -29,10 +36,10 @@ final class ModelRun {
     /// Runs the calls; the first difference, if there is one, with the number of the step. A call that does not come
     /// back in time is one too.
     static func run(
-        _ calls: [RandomCall], faultSeed: UInt64? = nil, diskSeed: UInt64? = nil
+        _ calls: [RandomCall], faultSeed: UInt64? = nil, diskSeed: UInt64? = nil, turnSeed: UInt64? = nil
     ) async -> Difference? {
         await differenceInTime { say in
-            let run = try ModelRun(faultSeed: faultSeed, diskSeed: diskSeed)
+            let run = try ModelRun(faultSeed: faultSeed, diskSeed: diskSeed, turnSeed: turnSeed)
             for (index, call) in calls.enumerated() {
                 say("in step \(index), \(call)")
                 try await run.step(call)
@@ -76,6 +83,8 @@ final class ModelRun {
     }
 
     func step(_ call: RandomCall) async throws {
+        // So that a sequence has the same turns with and without it.
+        if case .setWall = call {} else if turnDice != nil, turnDice!.next() % 3 == 0 { try await handOver() }
         let mount = mount
         startFaults(for: call)
         defer { endFaults() }
@@ -259,7 +268,24 @@ final class ModelRun {
     }
 
     private func closeAll() async throws {
-        for slot in slots.keys.sorted() { try await step(.close(slot: slot)) }
+        for slot in slots.keys.sorted() {
+            guard let open = slots.removeValue(forKey: slot) else { continue }
+            _ = try await withFaults { try await mount.close(open.file) }
+        }
+    }
+
+    /// What one mount did is what the other shows, once it is closed and uploaded and what the other knew has expired.
+    private func handOver() async throws {
+        guard let next = other else { return }
+        try await closeAll()
+        try await drain()
+        (mount, other) = (next, mount)
+        mount.expire()
+        // So that the times of objects tell the changes of one mount from the other's.
+        storeTime.advance(nanoseconds: 61_000_000_000)
+        do { try await compareTree() } catch let difference as Difference {
+            throw Difference("on the other mount: \(difference)")
+        }
     }
 
     // MARK: Comparing
@@ -282,6 +308,8 @@ final class ModelRun {
         }
         for entry in found {
             let inner = path.isEmpty ? entry.name : path + "/" + entry.name
+            // What another mount has made of a directory's attributes shows when it is listed (doc/semantics.md).
+            if turnDice != nil, entry.kind == .directory { _ = try await mount.list(inner) }
             let status: FileStatus
             do { status = try await mount.status(inner) } catch { throw Difference("stat '\(inner)': \(error)") }
             try await compare(inner, entry.kind, status)
@@ -378,5 +406,6 @@ final class ModelRun {
         try await mount.expectNothingKept()
         try await mount.remount()
         try await compareTree()
+        try await handOver()
     }
 }

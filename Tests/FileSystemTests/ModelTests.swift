@@ -19,29 +19,41 @@ struct ModelTests {
     /// Any sequence of calls shows what a local disk would show, and leaves it in the bucket.
     @Test(arguments: modelSeeds)
     func behavesLikeALocalTree(seed: Int) async {
-        let calls = RandomCall.sequence(seed: UInt64(seed), count: 40)
-        guard let first = await ModelRun.run(calls) else { return }
-        let (short, last) = await shrink(calls) { await ModelRun.run($0) }
-        Issue.record("seed \(seed): \(first)\nshrunk: \(last.map { "\($0)" } ?? "not at all")\n\(script(short))")
+        await check(seed, RandomCall.sequence(seed: UInt64(seed), count: 40)) { await ModelRun.run($0) }
     }
 
     /// With a store that fails: a call that failed has happened or has not, what fsync has acknowledged is there, and
     /// nothing is absent because the store did not say.
     @Test(arguments: modelSeeds)
     func losesNothingWhenTheStoreFails(seed: Int) async {
-        let calls = RandomCall.sequence(seed: UInt64(seed) &+ 1_000_000, count: 40)
-        guard let first = await ModelRun.run(calls, faultSeed: UInt64(seed)) else { return }
-        let (short, last) = await shrink(calls) { await ModelRun.run($0, faultSeed: UInt64(seed)) }
-        Issue.record("seed \(seed): \(first)\nshrunk: \(last.map { "\($0)" } ?? "not at all")\n\(script(short))")
+        await check(seed, RandomCall.sequence(seed: UInt64(seed) &+ 1_000_000, count: 40)) {
+            await ModelRun.run($0, faultSeed: UInt64(seed))
+        }
+    }
+
+    /// Two mounts of one bucket that are used in turn.
+    @Test(arguments: modelSeeds)
+    func twoMountsShowTheSame(seed: Int) async {
+        await check(seed, RandomCall.sequence(seed: UInt64(seed) &+ 3_000_000, count: 40)) {
+            await ModelRun.run($0, turnSeed: UInt64(seed))
+        }
     }
 
     /// With a disk that is full now and then: a call that failed for want of room does what it should once there is room,
     /// removing needs none, and nothing else is lost.
     @Test(arguments: modelSeeds)
     func losesNothingWhenTheDiskIsFull(seed: Int) async {
-        let calls = RandomCall.sequence(seed: UInt64(seed) &+ 2_000_000, count: 40)
-        guard let first = await ModelRun.run(calls, diskSeed: UInt64(seed)) else { return }
-        let (short, last) = await shrink(calls) { await ModelRun.run($0, diskSeed: UInt64(seed)) }
+        await check(seed, RandomCall.sequence(seed: UInt64(seed) &+ 2_000_000, count: 40)) {
+            await ModelRun.run($0, diskSeed: UInt64(seed))
+        }
+    }
+
+    /// Records the first difference of a run, and the shortest calls that lead to one.
+    private func check(
+        _ seed: Int, _ calls: [RandomCall], _ run: @escaping @Sendable ([RandomCall]) async -> Difference?
+    ) async {
+        guard let first = await run(calls) else { return }
+        let (short, last) = await shrink(calls, fails: run)
         Issue.record("seed \(seed): \(first)\nshrunk: \(last.map { "\($0)" } ?? "not at all")\n\(script(short))")
     }
 }

@@ -215,6 +215,15 @@ struct NameTests {
         #expect(mount.store.keys().count == 2)
     }
 
+    /// Where nothing is believed for any time, too.
+    @Test func regression_aDirectoryStaysWithoutItsLastFile() async throws {
+        let mount = try Mount { $0.ttlNanoseconds = 0 }
+        mount.store.write("x", at: "d/f")
+        try await mount.unlink("d/f")
+        #expect(mount.store.keys() == ["d/"])
+        #expect(try await mount.names("") == ["d"])
+    }
+
     @Test func foldersOfTheHadoopFamily() async throws {
         let mount = try Mount()
         mount.store.write("", at: "d_$folder$")

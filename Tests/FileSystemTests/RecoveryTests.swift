@@ -3,6 +3,7 @@
 import Base
 import FoundationEssentials
 import MemoryStore
+import ObjectModel
 import ObjectStore
 import Staging
 import Testing
@@ -161,5 +162,56 @@ struct RecoveryTests {
         await mount.drain()
         #expect(try await mount.names("").isEmpty)
         #expect(mount.store.keys().isEmpty)
+    }
+
+    /// Killed while a copy took the place of a file with pending data: what was replaced neither comes back nor is it a
+    /// conflict. If the copy was not made, it is as it was.
+    @Test(arguments: [true, false])
+    func regression_aReplacementThatWasKilledIsNoConflict(isDone: Bool) async throws {
+        let mount = try Mount()
+        mount.store.write("old", at: "to")
+        try await mount.write("from", "new")
+        _ = await mount.drain()
+        mount.store.setFaults(refusing)
+        let open = try await mount.open("to", write: true)
+        try await mount.write(open, Array("pending".utf8), at: 0)
+        mount.store.pause(.copyObject)
+        let renaming = Task { try? await mount.rename("from", to: "to") }
+        await mount.store.untilHeld(.copyObject)
+        mount.onKill = {
+            if !isDone { mount.store.write("another", at: "from") }
+            mount.store.resume(.copyObject)
+        }
+        try await mount.kill(isImageFirst: true)
+        _ = await renaming.value
+        await mount.fileSystem.settleDepartures()
+        #expect(try await mount.text("to") == (isDone ? "new" : "pending"))
+        mount.store.setFaults(FaultPlan())
+        await mount.drain()
+        #expect(mount.store.text(at: "to") == (isDone ? "new" : "pending"))
+        #expect(mount.store.keys() == ["from", "to"])
+        try await mount.expectNothingKept()
+    }
+
+    /// Killed when a file that has no object yet had just taken the name of another one.
+    @Test func regression_ofTwoPendingFilesOfOneKeyTheReplacedOneIsDropped() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.setFaults(refusing)
+        for text in ["replaced", "renamed"] {
+            let file = try mount.area.create(
+                StagedIdentity(
+                    key: MemoryStore.objectKey("doc"), base: nil, baseByteCount: 0, byteCount: 0, condition: .ifAbsent,
+                    properties: ObjectProperties()),
+                isChanged: true)
+            _ = try Array(text.utf8).withUnsafeBytes { bytes throws(StagingError) in try file.write(bytes, at: 0) }
+            if text == "replaced" { file.note(.replacementByStaged) }
+        }
+        try await mount.kill()
+        #expect(try await mount.text("doc") == "renamed")
+        mount.store.setFaults(FaultPlan())
+        await mount.drain()
+        #expect(mount.store.text(at: "doc") == "renamed" && mount.store.keys() == ["doc"])
+        try await mount.expectNothingKept()
     }
 }

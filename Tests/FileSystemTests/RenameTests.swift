@@ -1,7 +1,10 @@
 // rename(2), the ways in which it is asked for, and the ways in which it fails.
 
+import Base
 import MemoryStore
+import ObjectModel
 import ObjectStore
+import Staging
 import Testing
 
 @testable import FileSystem
@@ -71,6 +74,50 @@ struct RenameTests {
         #expect(try await mount.names("") == ["d", "e"])
         for index in [0, 2, 3] { #expect(try await mount.text("e/f\(index)") == "\(index)") }
         #expect(try await mount.text("e/f1") == "9")
+    }
+
+    /// Killed when the old tree was just removed: what was pending below it goes to the new one, and is no conflict.
+    @Test func regression_pendingDataFollowsADirectoryWhoseRenameIsKilled() async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(9000), at: "d/f")
+        try await mount.prove()
+        let file = try await mount.open("d/f", write: true)
+        try await mount.write(file, [1], at: 0)
+        mount.store.pause(.copyObject)
+        let renaming = Task { try? await mount.rename("d", to: "e") }
+        await mount.store.untilHeld(.copyObject)
+        try await mount.write(file, [2], at: 1)
+        mount.store.pause(.deleteObjects, at: .beforeAnswer)
+        mount.store.resume(.copyObject)
+        await mount.store.untilHeld(.deleteObjects, at: .beforeAnswer)
+        mount.onKill = { mount.store.resume(.deleteObjects, at: .beforeAnswer) }
+        try await mount.kill(isImageFirst: true)
+        _ = await renaming.value
+        await mount.resumed()
+        await mount.drain()
+        #expect(mount.store.keys() == ["e/", "e/f"])
+        #expect(mount.store.bytes(at: "e/f") == [1, 2] + pattern(9000).dropFirst(2))
+    }
+
+    /// Without room for the journal of a file with pending data, a rename is taken back.
+    @Test func aDirectoryRenameThatCannotBeJournalledIsTakenBack() async throws {
+        let isFull = Lock(false)
+        let mount = try Mount(disk: StagingDisk { count in isFull.withLock { $0 } ? 0 : count })
+        mount.store.write(pattern(9000), at: "d/f")
+        let file = try await mount.open("d/f", write: true)
+        try await mount.write(file, [1], at: 0)
+        mount.store.pause(.copyObject)
+        let renaming = Task { try await mount.rename("d", to: "e") }
+        await mount.store.untilHeld(.copyObject)
+        try await mount.write(file, [2], at: 1)
+        isFull.withLock { $0 = true }
+        mount.store.resume(.copyObject)
+        await #expect(throws: FileSystemError.self) { try await renaming.value }
+        isFull.withLock { $0 = false }
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.keys() == ["d/f"])
+        #expect(mount.store.bytes(at: "d/f") == [1, 2] + pattern(9000).dropFirst(2))
     }
 
     @Test func aFailedRenameOverAFileKeepsBoth() async throws {
@@ -287,5 +334,84 @@ struct RenameTests {
         await mount.drain()
         #expect(mount.store.keys() == ["b"])
         #expect(try await mount.text("b") == "kept")
+    }
+
+    /// S3 gives a copy the class STANDARD where none is named.
+    @Test(arguments: [AttributePolicy.adaptive, .listing])
+    func regression_theStorageClassStays(policy: AttributePolicy) async throws {
+        let mount = try Mount { $0.attributePolicy = policy }
+        var properties = ObjectProperties(metadata: ["mode": "33188"], contentType: "text/x")
+        properties.storageClass = "STANDARD_IA"
+        for key in ["f", "g", "d/h"] { mount.store.write("x", at: key, properties: properties) }
+        _ = try await mount.names("")
+        try await mount.rename("f", to: "f2")
+        try await mount.rename("f2", to: "f3")
+        // Nothing is listed of it.
+        let other = try Mount(store: mount.store, time: mount.time) { $0.attributePolicy = policy }
+        try await other.rename("g", to: "g2")
+        try await mount.rename("d", to: "e")
+        #expect(mount.store.keys() == ["e/", "e/h", "f3", "g2"])
+        for key in ["e/h", "f3", "g2"] {
+            #expect(mount.store.info(at: key)?.properties == properties, "\(key)")
+        }
+    }
+
+    /// A program that writes beside a file and renames over it: the content type is that of the last name.
+    @Test(arguments: [(".page.html.Xk3b", "page.html"), ("new.txt", "page.html"), ("page", "page.html")])
+    func regression_theContentTypeIsThatOfTheName(from: String, to: String) async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        let file = try await mount.create(from)
+        try await mount.write(file, Array("text".utf8), at: 0)
+        try await mount.rename(from, to: to)
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.info(at: to)?.properties.contentType == "text/html")
+    }
+
+    /// A type that somebody has set is kept.
+    @Test func aContentTypeThatWasSetStays() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        try await mount.write("new.txt", "text")
+        try await mount.withNode("new.txt") { status in
+            try await mount.fileSystem.setExtendedAttribute(
+                status.number, name: Array("user.s3.content-type".utf8), value: Array("text/x".utf8)
+            ).get()
+        }
+        let file = try await mount.open("new.txt", write: true)
+        try await mount.write(file, [0x54], at: 0)
+        try await mount.rename("new.txt", to: "new.html")
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.info(at: "new.html")?.properties.contentType == "text/x")
+    }
+
+    /// Opened for writing while it is renamed: what its object's metadata holds is not lost.
+    @Test func regression_openedForWritingWhileItIsRenamed() async throws {
+        let mount = try Mount { $0.attributePolicy = .listing }
+        try await mount.prove()
+        let metadata = ["mode": "33188", "uid": "7", "gid": "8", "project": "apollo"]
+        mount.store.write("text", at: "f", properties: ObjectProperties(metadata: metadata, contentType: "text/x"))
+        #expect(try await mount.names("") == ["f"])
+        try await mount.withNode("f") { status in
+            mount.store.pause(.headObject, at: .beforeAnswer)
+            let opening = Task { try await mount.fileSystem.open(status.number, mayWrite: true).get() }
+            await mount.store.untilHeld(.headObject, at: .beforeAnswer)
+            try await mount.rename("f", to: "g")
+            mount.store.resume(.headObject, at: .beforeAnswer)
+            let handle = try await opening.value
+            let count = try await [UInt8]("T".utf8).withUnsafeBytes {
+                mount.fileSystem.write(handle, offset: 0, bytes: $0)
+            }.get()
+            #expect(count == 1)
+            try await mount.fileSystem.flush(handle).get()
+            mount.fileSystem.release(handle)
+        }
+        await mount.drain()
+        #expect(mount.store.text(at: "g") == "Text")
+        let properties = mount.store.info(at: "g")?.properties
+        #expect(properties?.metadata["project"] == "apollo")
+        #expect(properties?.contentType == "text/x")
     }
 }

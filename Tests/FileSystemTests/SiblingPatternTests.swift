@@ -4,10 +4,11 @@ import Testing
 
 @testable import FileSystem
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct SiblingPatternTests {
     static let small = SiblingPattern.Parameters(
-        proofCount: 3, unorderedCount: 6, recentCount: 12, depthMin: 2, depthMax: 4, runCountMax: 2, slack: 2,
+        proofCount: 3, unorderedCount: 6, recentCount: 12, depthMin: 2, depthMax: 4, depthGrowth: 2, runCountMax: 2,
+        slack: 2,
         missCountMax: 4)
 
     struct Case: CustomTestStringConvertible {

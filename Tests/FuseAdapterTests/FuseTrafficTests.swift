@@ -6,7 +6,7 @@ import Testing
 
 @testable import FuseAdapter
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct FuseTrafficTests {
     let time = SimulatedTime()
 

@@ -7,7 +7,7 @@ import Testing
 @testable import FileSystem
 @testable import FuseAdapter
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct SuccessionTests {
     // MARK: The ledger
 

@@ -4,7 +4,7 @@ import Glibc
 import HTTPTransport
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ExchangeTests {
     let server = FaultServer()
     let transport = HTTPTransport(configuration: HTTPConfiguration(userAgent: "pail-test/1"))

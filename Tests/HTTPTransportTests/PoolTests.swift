@@ -4,7 +4,7 @@ import Base
 import HTTPTransport
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct PoolTests {
     let server = FaultServer()
 
@@ -146,7 +146,7 @@ struct PoolTests {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct EndingTests {
     let server = FaultServer()
     let transport = HTTPTransport(configuration: HTTPConfiguration(connectionsMax: 1))

@@ -4,7 +4,7 @@ import Testing
 
 @testable import HTTPTransport
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ResponseHeadParserTests {
     /// Feeds lines until one is not `.more`.
     private func parse(_ lines: [String], byteCountMax: Int = 1000) -> (ResponseHeadParser.Event, HTTPResponseHead) {
@@ -66,7 +66,7 @@ struct ResponseHeadParserTests {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct SecretTests {
     @Test func secretsAreNotShown() {
         let fields = [("Authorization", "AWS4 SECRET"), ("X-Amz-Security-Token", "SECRET"), ("Range", "bytes=0-1")]

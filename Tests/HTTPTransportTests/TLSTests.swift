@@ -4,7 +4,7 @@ import Glibc
 import HTTPTransport
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct TLSTests {
     @Test func ownAuthority() async throws {
         let server = try TLSServer()

@@ -15,7 +15,7 @@ private let table = MountTable(
 
         """.utf8))
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct HolderScanTests {
     let proc: TemporaryDirectory
 

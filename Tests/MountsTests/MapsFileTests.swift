@@ -5,7 +5,7 @@ import Testing
 
 @testable import Mounts
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct MapsFileTests {
     private let text = #"""
         55d4ac3f3000-55d4ac3f5000 r--p 00000000 fe:00 254163                     /usr/bin/head

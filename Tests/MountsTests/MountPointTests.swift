@@ -6,7 +6,7 @@ import Testing
 
 @testable import Mounts
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct MountPointTests {
     let scratch: TemporaryDirectory
     let base: ByteString

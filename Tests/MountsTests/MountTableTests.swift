@@ -25,7 +25,7 @@ private let recorded = #"""
 
 private let table = MountTable(parsing: Array(recorded.utf8))
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct MountTableTests {
     @Test func everyFieldOfALineIsRead() throws {
         let entry = try #require(table.entry(id: 42))

@@ -40,7 +40,7 @@ private final class UnservedMount {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)), .enabled(if: Possible.mounts, "needs root and the right to mount"))
+@Suite(.timeLimit(.minutes(3)), .enabled(if: Possible.mounts, "needs root and the right to mount"))
 struct RealMountTests {
     /// MS_BIND of <sys/mount.h>.
     private static let bindFlag: UInt = 4096

@@ -8,7 +8,7 @@ import Testing
 
 private let second: UInt64 = 1_000_000_000
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct UnmountRetryTests {
     @Test(arguments: [(0.0, 0.75), (0.5, 1.0), (0.999_999, 1.25)])
     func pausesGrowByHalfUpToTwoSeconds(random: Double, factor: Double) {
@@ -105,7 +105,7 @@ private final class ScriptedCalls: UnmountCalling {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct UnmounterRunTests {
     @Test func aHolderThatLetsGoEndsTheRetries() async {
         let calls = ScriptedCalls([.busy, .busy, .busy, .done])
@@ -168,7 +168,7 @@ struct UnmounterRunTests {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct FusermountMessageTests {
     private let mount = MountTable(
         parsing: Array("2 1 0:2 / /Invalid\\040argument rw - fuse.pail s3://b rw,user_id=0\n".utf8)

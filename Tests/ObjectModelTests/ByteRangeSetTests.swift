@@ -1,7 +1,7 @@
 import ObjectModel
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ByteRangeSetTests {
     @Test(
         arguments: [

@@ -1,7 +1,7 @@
 import ObjectModel
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ByteRangeTests {
     /// All ranges within 0..<7, against the positions they stand for.
     private static let all = (0...7).flatMap { lower in (lower...7).map { ByteRange(lower, $0) } }

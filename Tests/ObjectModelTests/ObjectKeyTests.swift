@@ -2,7 +2,7 @@ import Base
 import ObjectModel
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ObjectKeyTests {
     @Test(
         arguments: [

@@ -6,7 +6,7 @@ import ObjectModel
 import ObjectStore
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct MemoryStoreTests {
     private static let key = MemoryStore.objectKey("dir/object")
 

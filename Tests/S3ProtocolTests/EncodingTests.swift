@@ -5,7 +5,7 @@ import Testing
 
 @testable import S3Protocol
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct EncodingTests {
     @Test(arguments: [
         ("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy"),
@@ -100,7 +100,7 @@ struct EncodingTests {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct DateTests {
     @Test(arguments: [
         (0, "19700101T000000Z", "Thu, 01 Jan 1970 00:00:00 GMT"),

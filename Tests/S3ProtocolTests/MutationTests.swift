@@ -6,7 +6,7 @@ import Testing
 
 @testable import S3Protocol
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct MutationTests {
     /// xorshift64*: the same bytes for the same seed on every machine.
     struct Random: RandomNumberGenerator {

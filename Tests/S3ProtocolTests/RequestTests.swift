@@ -6,7 +6,7 @@ import Testing
 
 @testable import S3Protocol
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct EndpointTests {
     @Test(arguments: [
         ("https://s3.eu-west-1.amazonaws.com", "https://s3.eu-west-1.amazonaws.com", "eu-west-1", true),
@@ -99,7 +99,7 @@ struct EndpointTests {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct RequestTests {
     let builder = RequestBuilder(bucket: "bucket")
     let key = ObjectKey("dir/a b+%.txt")!
@@ -180,6 +180,9 @@ struct RequestTests {
         #expect(copy.headers["x-amz-copy-source"] == "/bucket/dir/a%20b%2B%25.txt")
         #expect(copy.headers["x-amz-copy-source-if-match"] == "\"abc\"")
         #expect(copy.headers["x-amz-metadata-directive"] == "COPY")
+        #expect(copy.headers["x-amz-storage-class"] == nil)
+        let classed = builder.copyObject(from: key, to: ObjectKey("x")!, storageClass: "STANDARD_IA")
+        #expect(classed.headers["x-amz-storage-class"] == "STANDARD_IA")
         let replacing = builder.copyObject(from: key, to: key, properties: ObjectProperties(metadata: ["a": "b"]))
         #expect(replacing.headers["x-amz-metadata-directive"] == "REPLACE")
         #expect(replacing.headers["x-amz-meta-a"] == "b")

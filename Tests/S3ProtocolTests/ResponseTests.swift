@@ -6,7 +6,7 @@ import Testing
 
 @testable import S3Protocol
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct ResponseTests {
     static let list = """
         <?xml version="1.0" encoding="UTF-8"?>

@@ -6,7 +6,7 @@ import Testing
 
 @testable import S3Protocol
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct SignatureTests {
     struct Example: Sendable {
         var title: String

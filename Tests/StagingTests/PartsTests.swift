@@ -11,7 +11,7 @@ import Testing
 
 @testable import Staging
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct PartsTests {
     private static let unit = 16 << 10
     private let scenario = CrashScenario.streamed
@@ -178,6 +178,104 @@ struct PartsTests {
         #expect(isWhole)
     }
 
+    /// The map said that the bytes are in the data file; they stay there until the read has them. Given up in between, they
+    /// were read as zeros.
+    @Test func regression_bytesThatAreBeingReadAreNotGivenUp() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let (file, content) = try await streamed(fixture)
+        guard case .local(let read) = file.beginRead(ByteRange(0, 100)) else {
+            Issue.record("the bytes are local")
+            return
+        }
+        fixture.queue.freeSentParts()
+        #expect(try read.bytes() == Array(content[0..<100]))
+        #expect(!file.isInTransit(ByteRange(0, 100)))
+        #expect(file.hasBytesInTransit, "the other parts are given up")
+        try await fixture.queue.flush(file)
+    }
+
+    /// A file that is cut while it is read is shorter, and not damaged.
+    @Test func regression_aReadMeetsATruncate() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("cut")
+        try file.write([UInt8](repeating: 7, count: 1000), at: 0)
+        guard case .local(let read) = file.beginRead(ByteRange(0, 1000)) else {
+            Issue.record("the bytes are local")
+            return
+        }
+        try file.truncate(to: 300)
+        #expect(try read.bytes() == [UInt8](repeating: 7, count: 300))
+        try file.truncate(to: 0)
+        #expect(try read.bytes().isEmpty)
+        guard case .empty = file.beginRead(ByteRange(0, 1000)) else {
+            Issue.record("nothing is left to read")
+            return
+        }
+    }
+
+    /// kill -9 between the journal and the data: what the write was to change is what it was, whether it was dirty, clean in
+    /// a part that was sent, or in one that the server copied.
+    @Test(arguments: [8, 30_000, 500_000])
+    func regression_aWriteIsTakenForDoneOnlyWithItsData(offset: Int) async throws {
+        let disk = KillableDisk()
+        let fixture = try StagingFixture(isSmall: true, disk: StagingDisk(room: disk.room))
+        defer { fixture.removeDirectory() }
+        var content = scenario.bytes(64 * Self.unit, seed: 1)
+        _ = fixture.store.write(content, at: "object")
+        let file = try fixture.change("object")
+        for position in [10, content.count - 1] {
+            try file.write([7], at: position)
+            content[position] = 7
+        }
+        fixture.store.setFaults(FaultPlan().adding(.serverFault, on: .completeUpload, when: .always))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        await fixture.queue.settle(file)
+        #expect(try #require(file.openUpload).parts.values.contains { $0.source == .base })
+
+        let written = [UInt8](repeating: 9, count: 4096)
+        disk.copyDirectory(fixture.directory, before: written.count)
+        try file.write(written, at: offset)
+        let copy: String = try #require(disk.copy)
+        let next = try StagingFixture(store: fixture.store, directory: copy, isSmall: true)
+        defer { next.removeDirectory() }
+        let found = next.area.adoptLeftovers()
+        #expect(found.damaged.isEmpty)
+        let adopted = try #require(found.adopted.first)
+        let isWhole = try await adopted.contents(next) == content
+        #expect(isWhole)
+        fixture.store.setFaults(FaultPlan())
+        try await next.queue.flush(adopted)
+        let isPublished = fixture.store.bytes(at: "object") == content
+        #expect(isPublished)
+    }
+
+    /// Of the same write, once it is acknowledged.
+    @Test(arguments: [8, 30_000, 500_000])
+    func aWriteIntoASentPartSurvivesAKill(offset: Int) async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        var content = scenario.bytes(64 * Self.unit, seed: 1)
+        _ = fixture.store.write(content, at: "object")
+        let file = try fixture.change("object")
+        try file.write([7], at: 10)
+        content[10] = 7
+        fixture.store.setFaults(FaultPlan().adding(.serverFault, on: .completeUpload, when: .always))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        await fixture.queue.settle(file)
+        let written = [UInt8](repeating: 9, count: 4096)
+        try file.write(written, at: offset)
+        content.replaceSubrange(offset..<offset + written.count, with: written)
+        let next = try fixture.copyOfSession()
+        defer { next.removeDirectory() }
+        fixture.store.setFaults(FaultPlan())
+        let adopted = try #require(next.area.adoptLeftovers().adopted.first)
+        try await next.queue.flush(adopted)
+        let isPublished = fixture.store.bytes(at: "object") == content
+        #expect(isPublished)
+    }
+
     /// The upload is bound to the name: whoever has taken it meanwhile is kept beside.
     @Test func aConflictWithFreedPartsKeepsBoth() async throws {
         let fixture = try StagingFixture(isSmall: true)
@@ -214,7 +312,7 @@ struct PartsTests {
         _ = fixture.store.write("old", at: "object")
         let file = try fixture.change("object")
         try file.write([UInt8](repeating: 1, count: 100), at: 0)
-        file.noteFailedWrite()
+        file.noteFailedWrite(at: 100)
         await #expect(throws: StagingError.incomplete) { try await fixture.queue.flush(file) }
         #expect(fixture.store.text(at: "object") == "old")
         await fixture.queue.settle(file)

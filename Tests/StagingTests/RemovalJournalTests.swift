@@ -8,7 +8,7 @@ import Testing
 
 @testable import Staging
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct RemovalJournalTests {
     private func removal(_ index: Int, storeSeconds: Int64? = nil) -> Removal {
         Removal(

@@ -10,7 +10,7 @@ import Testing
 
 @testable import Staging
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct StagedFileTests {
     /// Random writes, truncates and reloads of a file over a base object; after each step the bytes are the model's,
     /// and at the end what is published is the model's too.
@@ -89,11 +89,7 @@ struct StagedFileTests {
         for cut in stride(from: states[0].journalBytes, through: whole.count, by: 7) {
             let next = try StagingFixture(store: fixture.store)
             defer { next.removeDirectory() }
-            let session = next.directory + "/staging/1-old"
-            try FileManager.default.createDirectory(atPath: session, withIntermediateDirectories: true)
-            try Data("memory bucket\n".utf8).write(to: URL(fileURLWithPath: session + "/owner"))
-            try whole.prefix(cut).write(to: URL(fileURLWithPath: session + "/1.journal"))
-            try data.write(to: URL(fileURLWithPath: session + "/1.data"))
+            _ = try next.leaveSession(journal: whole.prefix(cut), data: data)
             let adopted = try #require(next.area.adoptLeftovers().adopted.first)
             let expected = states.last { $0.journalBytes <= cut }!.byteCount
             #expect(adopted.byteCount == expected, "cut at \(cut)")
@@ -101,6 +97,173 @@ struct StagedFileTests {
             let wanted: [UInt8] = (0..<expected).map { UInt8($0 / 1000 + 1) }
             #expect(bytes == wanted, "cut at \(cut)")
         }
+    }
+
+    /// `create` makes the journal first: whatever of it a kill has left, without data, was acknowledged to nobody. Beside a data
+    /// file it is damage.
+    @Test func aFileThatWasJustBeingBegunIsNothing() throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let whole = try Data(contentsOf: URL(fileURLWithPath: try fixture.newFile("begun").journalPath))
+        for cut in 0...whole.count {
+            for hasData in [false, true] where !(hasData && cut == whole.count) {
+                let next = try StagingFixture(store: fixture.store)
+                defer { next.removeDirectory() }
+                let session = try next.leaveSession(
+                    journal: whole.prefix(cut), data: hasData ? Data("text".utf8) : nil)
+                let found = next.area.adoptLeftovers()
+                // Eight bytes say that the files are free to be used.
+                let isDamaged = hasData && cut != 8
+                #expect(found.adopted.isEmpty, "cut at \(cut)")
+                #expect(found.damaged.count == (isDamaged ? 1 : 0), "cut at \(cut)")
+                #expect(FileManager.default.fileExists(atPath: session) == isDamaged, "cut at \(cut)")
+            }
+        }
+    }
+
+    /// The files of one that is gone are used for the next, and nothing of it is in them; what is found of them by another
+    /// mount is nothing.
+    @Test func filesOfTheDiskAreUsedAgain() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        func dataPath() throws -> String {
+            let file = try fixture.newFile("first")
+            try file.write([UInt8](repeating: 1, count: 100_000), at: 0)
+            file.abandon()
+            // Still open, it is read and written.
+            try file.write([2], at: 3)
+            var bytes = [UInt8](repeating: 9, count: 5)
+            try file.readLocal(into: &bytes, at: 0)
+            #expect(bytes == [1, 1, 1, 2, 1])
+            return file.dataPath
+        }
+        let first = try dataPath()
+        do {
+            let copy = try fixture.copyOfSession()
+            defer { copy.removeDirectory() }
+            let found = copy.area.adoptLeftovers()
+            #expect(found.adopted.isEmpty && found.damaged.isEmpty)
+        }
+        let second = try fixture.newFile("second")
+        #expect(second.dataPath == first)
+        try second.truncate(to: 10)
+        #expect(try await second.contents(fixture) == [UInt8](repeating: 0, count: 10))
+        fixture.area.closeSession()
+        let adopted = try fixture.successor().area.adoptLeftovers().adopted
+        #expect(adopted.map(\.key) == [MemoryStore.objectKey("second")] && adopted.map(\.byteCount) == [10])
+    }
+
+    /// A session whose files are all gone leaves nothing.
+    @Test func spareFilesGoWithTheSession() throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        do {
+            let files = try (0..<3).map { try fixture.newFile("f\($0)") }
+            for file in files { file.abandon() }
+        }
+        let open = try fixture.newFile("open")
+        open.abandon()
+        fixture.area.closeSession()
+        let left = try FileManager.default.contentsOfDirectory(atPath: fixture.directory + "/staging")
+        #expect(left.isEmpty)
+    }
+
+    /// A power cut may leave both files empty: what was in them is not known, and so is not nothing.
+    @Test func emptyFilesAreDamage() throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = try fixture.leaveSession(journal: Data(), data: Data())
+        let found = fixture.area.adoptLeftovers()
+        #expect(found.adopted.isEmpty && found.damaged.count == 1)
+    }
+
+    /// A file that is published and not changed again costs its journal no second inode; one that is changed again has a
+    /// journal on the new base before the change is acknowledged.
+    @Test func thePublishedFilesJournalIsWrittenAnewByTheNextChange() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        func inode(_ path: String) -> ino_t {
+            var status = stat()
+            return stat(path, &status) == 0 ? status.st_ino : 0
+        }
+        let file = try fixture.newFile("again")
+        let journal = inode(file.journalPath)
+        try file.write([UInt8](repeating: 1, count: 1000), at: 0)
+        try await fixture.queue.flush(file)
+        #expect(inode(file.journalPath) == journal)
+        do {
+            let copy = try fixture.copyOfSession()
+            defer { copy.removeDirectory() }
+            let found = copy.area.adoptLeftovers()
+            #expect(found.adopted.isEmpty && found.damaged.isEmpty)
+        }
+        try file.write([2, 2], at: 10)
+        #expect(inode(file.journalPath) != journal)
+        let base = file.base
+        fixture.area.closeSession()
+        let next = try fixture.successor()
+        let adopted = try #require(next.area.adoptLeftovers().adopted.first)
+        #expect(adopted.base == base)
+        let bytes = try await adopted.contents(next)
+        let wanted = [UInt8](repeating: 1, count: 10) + [2, 2] + [UInt8](repeating: 1, count: 988)
+        #expect(bytes == wanted)
+        #expect(adopted.dirtyByteCount == 2)
+    }
+
+    /// The disk has no room for the journal of the new key: the file is what it was, here, in the bucket, and for the next
+    /// mount.
+    @Test(arguments: ["rekey", "moveBase", "conflict"])
+    func regression_aKeyThatIsNotJournalledIsNotTaken(how: String) async throws {
+        let disk = KillableDisk()
+        let fixture = try StagingFixture(disk: StagingDisk(room: disk.room))
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write("target", at: "target")
+        _ = fixture.store.write("old", at: "base")
+        let target = fixture.store.info(at: "target")!.version
+        let file = how == "rekey" ? try fixture.newFile("new") : try fixture.change("base")
+        let (key, base) = (file.key, file.base)
+        try file.write([1, 2, 3], at: 0)
+        disk.setFull(true)
+        #expect(throws: StagingError.self) {
+            switch how {
+            case "rekey": try file.rekey(target.key, condition: .none)
+            case "moveBase": try file.moveBase(to: target)
+            default: try file.becomeConflictCopy(MemoryStore.objectKey("beside"))
+            }
+        }
+        #expect(file.key == key && file.base == base)
+        disk.setFull(false)
+        do {
+            let copy = try fixture.copyOfSession()
+            defer { copy.removeDirectory() }
+            #expect(copy.area.adoptLeftovers().adopted.map(\.key) == [key])
+        }
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.bytes(at: key.string) == [1, 2, 3])
+        #expect(fixture.store.text(at: "target") == "target")
+    }
+
+    /// What the journal was told of, and the disk then refused, is no loss of bytes for the next mount.
+    @Test func regression_aTruncateThatTheDiskRefusedIsNoDamage() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("refused")
+        try file.write([UInt8](repeating: 1, count: 1000), at: 0)
+        // A descriptor that is not for writing refuses what a limit of the filesystem would.
+        let (writable, readOnly) = (dup(file.descriptor), open(file.dataPath, O_RDONLY | O_CLOEXEC))
+        dup2(readOnly, file.descriptor)
+        #expect(throws: StagingError.self) { try file.truncate(to: 5000) }
+        dup2(writable, file.descriptor)
+        close(writable)
+        close(readOnly)
+        #expect(file.byteCount == 1000)
+        try file.write([2], at: 1000)
+        let next = try fixture.copyOfSession()
+        defer { next.removeDirectory() }
+        let found = next.area.adoptLeftovers()
+        #expect(found.damaged.isEmpty)
+        let bytes = try await #require(found.adopted.first).contents(next)
+        #expect(bytes == [UInt8](repeating: 1, count: 1000) + [2])
     }
 
     /// Data that has lost bytes is reported, never filled up with zeros.
@@ -139,6 +302,27 @@ struct StagedFileTests {
         #expect(try fixture.successor().area.adoptLeftovers().adopted.isEmpty)
     }
 
+    /// Another mount finds the directory of one that has made it, and not locked it yet: it is removed as an empty one, and the
+    /// lock that comes too late is none.
+    @Test func regression_aSessionThatIsRemovedWhileItBeginsIsNotUsed() throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let session = fixture.directory + "/staging/1-new"
+        let owner = session + "/owner"
+        try FileManager.default.createDirectory(atPath: session, withIntermediateDirectories: true)
+        let descriptor = open(owner, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        defer { close(descriptor) }
+        _ = fixture.area.adoptLeftovers()
+        #expect(!FileManager.default.fileExists(atPath: session))
+        #expect(!StagingArea.isLocked(descriptor, of: owner))
+        // Nor if the name has come back.
+        try FileManager.default.createDirectory(atPath: session, withIntermediateDirectories: true)
+        let other = open(owner, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        defer { close(other) }
+        #expect(!StagingArea.isLocked(descriptor, of: owner))
+        #expect(StagingArea.isLocked(other, of: owner))
+    }
+
     @Test func filesAndDirectoriesAreTheUsersAlone() throws {
         let fixture = try StagingFixture()
         defer { fixture.removeDirectory() }
@@ -153,6 +337,27 @@ struct StagedFileTests {
         }
     }
 
+    /// Objects may look alike: as long as the base stands, nothing was replaced. Without a mark only the ETag tells.
+    @Test func whatWasReplacedIsTold() {
+        let key = MemoryStore.objectKey("doc")
+        func info(_ etag: String, _ metadata: [String: String]) -> ObjectInfo {
+            ObjectInfo(
+                version: ObjectVersion(key: key, etag: ETag(etag)!, byteCount: 9), lastModified: Timestamp(seconds: 1),
+                properties: ObjectProperties(metadata: metadata))
+        }
+        let marked = Departure.replacement(PublicationMark(byteCount: 9, metadata: ["mtime": "1"]), ETag("source")!)
+        let unmarked = Departure.replacement(PublicationMark(byteCount: 9, metadata: [:]), ETag("source")!)
+        let base = info("base", ["mtime": "1"])
+        #expect(!marked.isDone(leaving: base, base: base.version))
+        #expect(marked.isDone(leaving: info("copy", ["mtime": "1"]), base: base.version))
+        #expect(!marked.isDone(leaving: info("source", ["mtime": "2"]), base: base.version))
+        #expect(unmarked.isDone(leaving: info("source", [:]), base: base.version))
+        #expect(!unmarked.isDone(leaving: info("other", [:]), base: base.version))
+        #expect(!marked.isDone(leaving: nil, base: base.version))
+        #expect(Departure.removal.isDone(leaving: nil, base: nil))
+        #expect(!Departure.removal.isDone(leaving: base, base: nil))
+    }
+
     /// Records survive their encoding; mutated bytes never crash the reader nor give a record that was not written.
     @Test(arguments: 1...300)
     func damagedRecordsAreRefused(seed: Int) {
@@ -165,6 +370,8 @@ struct StagedFileTests {
                     condition: .ifMatch(version.etag),
                     properties: ObjectProperties(metadata: ["mode": "33188"], contentType: "text/csv"))),
             .wrote(ByteRange(5, 17)), .truncated(3), .properties(ObjectProperties(metadata: ["a": "ü"])),
+            .departing(.removal), .departing(.replacementByStaged), .departing(nil),
+            .departing(.replacement(PublicationMark(byteCount: 9, metadata: ["mtime": "1"]), version.etag)),
         ]
         var bytes = records.flatMap { $0.encoded() }
         #expect(JournalRecord.decode(bytes).records == records)

@@ -22,9 +22,12 @@ final class StagingFixture: Sendable {
     /// - Parameters:
     ///   - through: what the queue sends its requests through; `store` itself by default.
     ///   - isSmall: multipart uploads begin at 256 KiB, with parts of 64 KiB.
+    ///   - disk: what takes the files.
+    ///   - fileCountMax: files sent at once.
     init(
         store: MemoryStore = MemoryStore(), directory: String? = nil, limitBytes: Int? = nil,
-        through: (any ObjectStore)? = nil, isSmall: Bool = false, time: any TimeSource = SystemTime()
+        through: (any ObjectStore)? = nil, isSmall: Bool = false, time: any TimeSource = SystemTime(),
+        disk: StagingDisk = StagingDisk(), fileCountMax: Int = 64
     ) throws {
         self.store = store
         let sent = through ?? store
@@ -32,9 +35,11 @@ final class StagingFixture: Sendable {
             directory ?? FileManager.default.temporaryDirectory.path
             + "/pail-staging-\(UInt64.random(in: .min ... .max))"
         try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
-        area = try StagingArea(stateDirectory: self.directory, bucketIdentity: "memory bucket", limitBytes: limitBytes)
+        area = try StagingArea(
+            stateDirectory: self.directory, bucketIdentity: "memory bucket", limitBytes: limitBytes, disk: disk)
         var configuration = UploadQueue.Configuration()
         configuration.partBytes = 64 << 10
+        configuration.fileCountMax = fileCountMax
         configuration.propertiesLingerNanoseconds = 0
         if isSmall {
             var capabilities = store.capabilities
@@ -60,6 +65,23 @@ final class StagingFixture: Sendable {
     /// A second area on the same directory, as the next mount would open it.
     func successor() throws -> StagingFixture {
         try StagingFixture(store: store, directory: directory, isSmall: isSmall)
+    }
+
+    /// Makes what an ended mount of the same bucket may leave: one file's journal and, if it has any, data. Returns where.
+    func leaveSession(journal: Data, data: Data?) throws -> String {
+        let session = directory + "/staging/1-old"
+        try FileManager.default.createDirectory(atPath: session, withIntermediateDirectories: true)
+        try Data("memory bucket\n".utf8).write(to: URL(fileURLWithPath: session + "/owner"))
+        try journal.write(to: URL(fileURLWithPath: session + "/1.journal"))
+        try data?.write(to: URL(fileURLWithPath: session + "/1.data"))
+        return session
+    }
+
+    /// What another mount would find had this one been killed now.
+    func copyOfSession() throws -> StagingFixture {
+        let copy = FileManager.default.temporaryDirectory.path + "/pail-staging-\(UInt64.random(in: .min ... .max))"
+        try FileManager.default.copyItem(atPath: directory, toPath: copy)
+        return try StagingFixture(store: store, directory: copy, isSmall: isSmall)
     }
 
     func removeDirectory() {

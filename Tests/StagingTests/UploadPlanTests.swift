@@ -7,7 +7,7 @@ import ObjectStore
 import Staging
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct UploadPlanTests {
     private static let mebi = 1 << 20
 
@@ -71,6 +71,55 @@ struct UploadPlanTests {
         }
         let sent = parts.filter { $0.source == .staged }.reduce(0) { $0 + $1.range.count }
         #expect(sent <= 20_000_000)
+    }
+
+    /// The server copies side by side, so that there are several; but no more than it takes.
+    @Test(arguments: [
+        (base: 20, largest: 16), (base: 100, largest: 16), (base: 512, largest: 32), (base: 1 << 10, largest: 64),
+        (base: 2 << 10, largest: 128), (base: 5 << 10, largest: 128),
+    ])
+    func whatIsCopiedIsCutForTheServer(base: Int, largest: Int) throws {
+        let byteCount = base * Self.mebi
+        guard
+            case .multipart(let parts) = plan(
+                byteCount + 4096, dirty: [ByteRange(byteCount, byteCount + 4096)], base: byteCount)
+        else {
+            Issue.record("not a multipart upload")
+            return
+        }
+        let copied = parts.filter { $0.source == .base }.map(\.range.count)
+        // The last may have taken a remainder that is too short for a part.
+        #expect(copied.dropLast().allSatisfy { $0 == largest * Self.mebi })
+        #expect(copied.max()! < (largest + 5) * Self.mebi)
+    }
+
+    /// Many small changes of a large object are no more parts than there may be (of which there are fewer here, for the time
+    /// that the test takes), and much of it is still copied.
+    @Test(arguments: [(count: 600, spacing: 12), (600, 20), (800, 12)])
+    func regression_scatteredChangesFitIntoTheParts(count: Int, spacing: Int) throws {
+        let byteCount = count * spacing * Self.mebi
+        let dirty = (0..<count).map { ByteRange(offset: ($0 * spacing + spacing / 2) * Self.mebi, count: 4096) }
+        var capabilities = StoreCapabilities()
+        capabilities.partCountMax = 1000
+        let changed = ByteRangeSet(dirty)
+        guard
+            case .multipart(let parts) = UploadPlan.make(
+                byteCount: byteCount, dirty: changed, base: (version(of: byteCount), byteCount),
+                capabilities: capabilities)
+        else {
+            Issue.record("not a multipart upload")
+            return
+        }
+        #expect(parts.count <= 1000)
+        #expect(parts.first?.range.lowerBound == 0 && parts.last?.range.upperBound == byteCount)
+        let isContiguous = zip(parts, parts.dropFirst()).allSatisfy { $0.range.upperBound == $1.range.lowerBound }
+        #expect(isContiguous)
+        let isLegal = parts.dropLast().allSatisfy { $0.range.count >= 5 * Self.mebi && $0.range.count <= 5 << 30 }
+        #expect(isLegal)
+        let isClean = parts.allSatisfy { $0.source == .staged || changed.intersection($0.range).isEmpty }
+        #expect(isClean)
+        let sent = parts.filter { $0.source == .staged }.reduce(0) { $0 + $1.range.count }
+        #expect(sent < byteCount * 3 / 4, "\(sent * 100 / byteCount) %")
     }
 
     @Test func fiveTebibytesFitIntoTheParts() throws {

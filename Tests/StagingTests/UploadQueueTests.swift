@@ -10,7 +10,7 @@ import Testing
 
 @testable import Staging
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct UploadQueueTests {
     private func bytes(_ count: Int, seed: Int = 0) -> [UInt8] {
         (0..<count).map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 13 &+ seed) }
@@ -45,6 +45,26 @@ struct UploadQueueTests {
         let isWhole = fixture.store.bytes(at: "large") == content
         #expect(isWhole)
         #expect(fixture.store.openUploads.isEmpty)
+    }
+
+    /// A bar that stands still until whole parts are acknowledged tells nothing on a thin link.
+    @Test func progressCountsWhatIsOnItsWay() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("slow")
+        try file.write(bytes(1000), at: 0)
+        let bodies = [ByteRange(0, 600), ByteRange(600, 1000)].map { StagedBody(file, range: $0) }
+        bodies[0].noteSent(upTo: 500)
+        bodies[1].noteSent(upTo: 300)
+        #expect(file.progress.sentBytes == 800)
+        bodies[0].noteSent(upTo: 100)
+        #expect(file.progress.sentBytes == 400, "it is sent again")
+        bodies[1].noteSent(upTo: 400)
+        for body in bodies { body.end() }
+        #expect(file.progress.sentBytes == 0)
+        fixture.store.setFaults(FaultPlan().adding(.accessDenied, on: .putObject, when: .always))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        #expect(file.progress.sentBytes == 0, "a request that failed has sent nothing")
     }
 
     /// What was acknowledged before it began, by an earlier try, is no speed of this one.
@@ -148,7 +168,7 @@ struct UploadQueueTests {
         _ = fixture.store.write("old", at: "doc")
         let file = try fixture.change("doc")
         try file.write([1, 2, 3], at: 0)
-        file.noteRemoval(isBegun: true)
+        file.note(.removal)
         if isDeleted { fixture.store.remove(at: "doc") }
         fixture.area.closeSession()
         let next = try fixture.successor()
@@ -171,8 +191,8 @@ struct UploadQueueTests {
         try file.write([1], at: 0)
         try await fixture.queue.flush(file)
         try file.write([2], at: 0)
-        file.noteRemoval(isBegun: true)
-        file.noteRemoval(isBegun: false)
+        file.note(.removal)
+        file.note(nil)
         fixture.store.remove(at: "doc")
         fixture.area.closeSession()
         let next = try fixture.successor()
@@ -224,6 +244,102 @@ struct UploadQueueTests {
         #expect(throws: StagingError.self) { try file.truncate(to: 1) }
         await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
         #expect(!file.needsUpload)
+    }
+
+    /// Another client removed the object, whose other bytes nobody has: the changes are kept, and nothing is asked for in vain
+    /// for ever.
+    @Test(arguments: [false, true])
+    func regression_theChangesOfARemovedObjectAreKept(isCopiedByParts: Bool) async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write(bytes(isCopiedByParts ? 1 << 20 : 100_000), at: "doc")
+        let file = try fixture.change("doc")
+        try file.write([1, 2, 3], at: 70_000)
+        fixture.store.remove(at: "doc")
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        for changes in fixture.area.files { try await fixture.queue.flush(changes) }
+        let saved = try #require(fixture.store.keys(under: "doc.conflict-").first)
+        #expect(saved.hasSuffix(".changes"))
+        #expect(try #require(fixture.store.bytes(at: saved)).suffix(3) == [1, 2, 3])
+        #expect(fixture.store.keys() == [saved])
+        #expect(!file.needsUpload && !fixture.area.files.contains { $0 === file })
+    }
+
+    /// Attributes of an object that another client removed are dropped with it.
+    @Test func regression_attributesOfARemovedObjectAreDropped() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write("old", at: "doc")
+        let file = try fixture.change("doc")
+        try file.setProperties(ObjectProperties(metadata: ["mode": "33279"]))
+        fixture.store.remove(at: "doc")
+        await #expect(throws: StagingError.conflict(savedAs: nil)) { try await fixture.queue.flush(file) }
+        #expect(fixture.store.keys().isEmpty && fixture.area.files.isEmpty)
+    }
+
+    /// A server that says for a while that nothing is there has removed nothing.
+    @Test func anObjectThatIsThereIsNotTakenForRemoved() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write(bytes(1000), at: "doc")
+        let file = try fixture.change("doc")
+        try file.write([1, 2, 3], at: 0)
+        fixture.store.setFaults(FaultPlan().adding(.refused(.notFound), on: .getObject, when: .first(1)))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.keys() == ["doc"])
+        #expect(fixture.store.bytes(at: "doc") == [1, 2, 3] + bytes(1000).dropFirst(3))
+    }
+
+    /// Files that are to replace objects, and the copies of these that must be made before, share the places for sending.
+    @Test func regression_copiesGoBeforeTheirSourceWithOnePlaceForAll() async throws {
+        let fixture = try StagingFixture(fileCountMax: 1)
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write(bytes(1000), at: "source")
+        let version = fixture.store.info(at: "source")!.version
+        let copy = try fixture.newFile("copy")
+        #expect(try copy.stand(on: version, from: 0, upTo: 1000))
+        let file = try fixture.change("source")
+        try file.write([1, 2, 3], at: 0)
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.bytes(at: "copy") == bytes(1000))
+        #expect(fixture.store.bytes(at: "source") == [1, 2, 3] + bytes(1000).dropFirst(3))
+    }
+
+    /// Another client has taken the name of the copy: that is its conflict alone.
+    @Test func regression_aCopyInConflictIsNoConflictOfItsSource() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write(bytes(1000), at: "source")
+        let copy = try fixture.newFile("copy")
+        #expect(try copy.stand(on: fixture.store.info(at: "source")!.version, from: 0, upTo: 1000))
+        let file = try fixture.change("source")
+        try file.write([1, 2, 3], at: 0)
+        _ = fixture.store.write("theirs", at: "copy")
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.text(at: "copy") == "theirs")
+        #expect(fixture.store.bytes(at: "source") == [1, 2, 3] + bytes(1000).dropFirst(3))
+        #expect(fixture.store.keys(under: "source") == ["source"])
+        let kept = try #require(fixture.store.keys(under: "copy.conflict-").first)
+        #expect(fixture.store.bytes(at: kept) == bytes(1000))
+    }
+
+    /// A copy that cannot be made keeps its source as it is, and says so.
+    @Test func aCopyThatFailsKeepsItsSource() async throws {
+        let fixture = try StagingFixture(fileCountMax: 1)
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write(bytes(1000), at: "source")
+        let copy = try fixture.newFile("copy")
+        #expect(try copy.stand(on: fixture.store.info(at: "source")!.version, from: 0, upTo: 1000))
+        let file = try fixture.change("source")
+        try file.write([1, 2, 3], at: 0)
+        fixture.store.setFaults(FaultPlan().adding(.accessDenied, on: .putObject, key: "copy", when: .always))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        #expect(file.failure != nil)
+        #expect(fixture.store.bytes(at: "source") == bytes(1000))
+        fixture.store.setFaults(FaultPlan())
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.bytes(at: "copy") == bytes(1000))
     }
 
     /// The changes of a loser are safe before the loser is given up: the next mount finds one of the two.
@@ -334,6 +450,25 @@ struct UploadQueueTests {
         #expect(file.publicationIsUncertain)
     }
 
+    /// The answer to a PUT was lost, and the attempts after it ended in another way: the object of the first is ours all
+    /// the same, and what is written next is no conflict with it.
+    @Test(arguments: [StoreError.Kind.throttled, .accessDenied, .sourceFailed, .expiredCredentials])
+    func regression_aLostAnswerIsOursHoweverTheCallEnds(kind: StoreError.Kind) async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = fixture.store.write(bytes(100), at: "lost")
+        let file = try fixture.change("lost")
+        try file.write(bytes(100, seed: 1), at: 0)
+        // What tells our object from another client's.
+        try file.setProperties(ObjectProperties(metadata: ["mtime": "1"]))
+        fixture.store.setFaults(FaultPlan().adding(.answerLost(kind), on: .putObject, when: .nth(1)))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        try file.write(bytes(100, seed: 2), at: 0)
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.bytes(at: "lost") == bytes(100, seed: 2))
+        #expect(fixture.store.keys(under: "lost.conflict-").isEmpty)
+    }
+
     /// A flush that waits when the file is removed comes back.
     @Test func abandonEndsTheWait() async throws {
         let fixture = try StagingFixture()
@@ -347,8 +482,7 @@ struct UploadQueueTests {
         try await flushed
         fixture.store.resume(.putObject)
         await fixture.queue.settle(file)
-        #expect(!FileManager.default.fileExists(atPath: file.dataPath))
-        #expect(!FileManager.default.fileExists(atPath: file.journalPath))
+        #expect(Journal.isSpare(file.journalPath))
     }
 
     /// A held file is not sent, and is once the hold ends.

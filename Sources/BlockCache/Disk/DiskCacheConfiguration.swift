@@ -16,6 +16,8 @@ public struct DiskCacheConfiguration: Sendable {
     public var readQueueMax = 1024
     /// Bytes of blocks that may wait to be written; they take part of the memory budget. Further ones are not written.
     public var writeQueueBytesMax = 64 << 20
+    /// How long blocks wait for others of their segment, so that they are written together.
+    public var gatherNanoseconds: UInt64 = 200_000_000
     /// The most bytes read by one call.
     public var readBytesMax = 1 << 20
 

@@ -32,12 +32,27 @@ extension DiskTier {
                     present += blocks.clamped(to: file.header.identity.blocks).filter(file.has)
                 }
             }
-            note(\.reading, nil)
+            // What is there has still to be read.
+            if present.isEmpty { note(\.reading, nil) }
         } catch {
             note(\.reading, error)
         }
         finding.present = runs(present)
         return finding
+    }
+
+    /// How many bytes of a version are there, as far as the headers say, but those of some blocks. One file is open at a time,
+    /// however large the object.
+    func byteCount(of version: ObjectVersion, besides others: Set<Int>) -> Int {
+        let blockCount = (version.byteCount + blockBytes - 1) / blockBytes
+        var byteCount = 0
+        for start in stride(from: 0, to: blockCount, by: SegmentIdentity.blockCount) {
+            let segment = start..<min(start + SegmentIdentity.blockCount, blockCount)
+            for index in find(version, segment).present.joined() where !others.contains(index) {
+                byteCount += min(blockBytes, version.byteCount - index * blockBytes)
+            }
+        }
+        return byteCount
     }
 
     /// Reads a run that was found present.
@@ -61,9 +76,11 @@ extension DiskTier {
                 accepted = try file.read(piece, into: Array(destinations[done..<done + piece.count]))
             } catch {
                 note(\.reading, error)
+                // Asked again, a disk that has lost a sector would stop all reading again.
+                drop(piece, of: file)
                 break
             }
-            if accepted > 0 { accept(accepted) }
+            note(\.reading, nil)
             let readBytes = (piece.lowerBound..<piece.lowerBound + accepted).reduce(0) {
                 $0 + identity.byteCount(ofBlock: $1)
             }
@@ -72,6 +89,8 @@ extension DiskTier {
                 state.statistics.bytesRead += readBytes
                 if accepted < piece.count { state.statistics.corruptBlocks += 1 }
             }
+            // Last: whoever waits for the blocks may look at the figures next.
+            if accepted > 0 { accept(accepted) }
             done += accepted
             if accepted < piece.count {
                 // All that follows is fetched again in any case, and a file that was cut short lacks it too. Also in the

@@ -1,6 +1,7 @@
 // Writing blocks to disk, and making room for them. On the writing thread.
 
 internal import Base
+internal import Glibc
 internal import ObjectModel
 
 extension DiskTier {
@@ -23,41 +24,42 @@ extension DiskTier {
         if isFirst { _ = writer.submit { [self] in writePending() } }
     }
 
-    private struct GroupKey: Hashable {
-        let version: ObjectVersion
-        let segment: Int
-    }
-
-    /// Writes until nothing is pending: what came while the last batch was written is the next, so that neighbours
-    /// come together.
+    /// Writes until nothing is pending.
     private func writePending() {
+        var gathering = SegmentGathering(
+            blockBytes: blockBytes, patienceNanoseconds: configuration.gatherNanoseconds)
         while true {
-            let batch: [PendingWrite] = state.withLock { state in
+            let (batch, pressure) = state.withLock { state in
                 defer { state.pending = [] }
-                return state.pending
+                let isPressed = state.pendingBytes > configuration.writeQueueBytesMax / 2
+                let pressure: SegmentGathering.Pressure =
+                    !state.idleSignals.isEmpty ? .all : isPressed ? .room : .none
+                return (state.pending, pressure)
             }
-            if batch.isEmpty {
+            let now = time.monotonicNanoseconds
+            for next in batch { gathering.add(next.version, next.index, next.block, at: now) }
+            let isAsked = !batch.isEmpty
+            let ready = gathering.take(at: now, pressure)
+            for group in ready { write(group.blocks, group.key) }
+            guard ready.isEmpty, !isAsked else { continue }
+            if gathering.isEmpty {
                 var isIdle = false
                 wakeIdle { state in
                     isIdle = state.pending.isEmpty
                     state.isWriting = !isIdle
                 }
                 if isIdle { return }
-                continue
+            } else {
+                usleep(Self.gatherPauseMicroseconds)
             }
-            var groups: [GroupKey: [(index: Int, block: Block)]] = [:]
-            var order: [GroupKey] = []
-            for write in batch {
-                let key = GroupKey(version: write.version, segment: write.index / SegmentIdentity.blockCount)
-                if groups[key] == nil { order.append(key) }
-                groups[key, default: []].append((write.index, write.block))
-            }
-            for key in order { write(groups.removeValue(forKey: key)!, key) }
         }
     }
 
+    /// How often it is looked whether what is gathered has become whole; nobody waits for it.
+    private static let gatherPauseMicroseconds: UInt32 = 5_000
+
     /// Writes blocks of one segment.
-    private func write(_ blocks: [(index: Int, block: Block)], _ key: GroupKey) {
+    private func write(_ blocks: [(index: Int, block: Block)], _ key: SegmentGathering.Key) {
         // A block that was evicted and fetched again may come twice.
         var sorted: [(index: Int, block: Block)] = []
         for next in blocks.sorted(by: { $0.index < $1.index }) where sorted.last?.index != next.index {

@@ -5,6 +5,7 @@
 #ifndef PAIL_CLINUX_H
 #define PAIL_CLINUX_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /// Names the calling thread; the kernel keeps 15 bytes.
@@ -29,6 +30,19 @@ int pail_spawn_close_from(void *actions, int first);
 
 /// Makes every core dump of the process empty: 0, or -1 with errno.
 int pail_forbid_core(void);
+
+/// Asks the filesystem to put the directories that are made in this one far from each other, as ext4 can. 0, or -1 with errno:
+/// others have no use for that.
+int pail_spread_directories(const char *path);
+
+/// How many descriptors the process may have open; 0 when that cannot be said.
+long pail_file_limit(void);
+
+/// Lets the process have as many descriptors open as it may grant itself: the new limit, or -1 with errno.
+long pail_raise_file_limit(void);
+
+/// Sets the name by which `ps` and `top` know the process, whichever thread calls: 0, or -1 with errno. At most 15 bytes.
+int pail_set_process_name(const char *name);
 
 /// Columns of the terminal behind a descriptor; 0 when it is none.
 int pail_terminal_columns(int fd);
@@ -104,6 +118,9 @@ int pail_open_at(int directory, const char *name, int flags, unsigned mode);
 /// preadv(2) and pwritev(2); `vectors` is an array of `struct iovec`. Bytes moved, or -1 with errno.
 int64_t pail_read_vectors(int fd, const void *vectors, int count, int64_t offset);
 int64_t pail_write_vectors(int fd, const void *vectors, int count, int64_t offset);
+
+/// fgetxattr(2): the length of the value, or -1 with errno.
+int64_t pail_get_xattr(int fd, const char *name, void *value, size_t room);
 
 /// Sets or clears O_DIRECT of an open file: transfers go between the disk and aligned memory, past the page cache.
 /// 0, or -1 with errno (EINVAL where the file system has no such thing).

@@ -10,8 +10,11 @@ internal import ObjectModel
 /// it has directories. `seen` counts mounts: room is made by removing the entries of the directories that have not been
 /// seen for the longest time.
 struct AttributeDatabase {
-    private static let formatVersion = 1
+    private static let formatVersion = 2
     private static let pageBytes = 4096
+    /// How long a change waits for another mount's. SQLite looks again at growing intervals and is not fair: beside a mount
+    /// that walks a tree on a slow disk, a second may pass.
+    private static let busyMilliseconds: Int32 = 5000
 
     private let database: SQLiteDatabase
     private let limitBytes: Int
@@ -20,7 +23,7 @@ struct AttributeDatabase {
 
     /// Opens the file, or makes it.
     init(path: String, limitBytes: Int) throws(SQLiteError) {
-        database = try SQLiteDatabase(path: path, busyMilliseconds: 500)
+        database = try SQLiteDatabase(path: path, busyMilliseconds: Self.busyMilliseconds)
         self.limitBytes = limitBytes
         // WAL without fsync: consistent after kill -9. After a power cut the file may be damaged, which is noticed.
         try database.execute(
@@ -43,7 +46,8 @@ struct AttributeDatabase {
             try database.execute(
                 """
                 CREATE TABLE IF NOT EXISTS directories(
-                    id INTEGER PRIMARY KEY, prefix BLOB NOT NULL UNIQUE, flags INTEGER NOT NULL, seen INTEGER NOT NULL);
+                    id INTEGER PRIMARY KEY, prefix BLOB NOT NULL UNIQUE, flags INTEGER NOT NULL,
+                    entries INTEGER NOT NULL, seen INTEGER NOT NULL);
                 CREATE INDEX IF NOT EXISTS directories_by_use ON directories(seen);
                 CREATE TABLE IF NOT EXISTS entries(
                     directory INTEGER NOT NULL, name BLOB NOT NULL, data BLOB NOT NULL, PRIMARY KEY(directory, name)
@@ -58,30 +62,32 @@ struct AttributeDatabase {
         session = counted &+ 1
     }
 
-    /// What is kept of a directory beside its entries. The checksum in `flags` is that of prefix and bits.
+    /// What is kept of a directory beside its entries. The checksum in `flags` is that of prefix, bits and `entryCount`.
     struct Directory: Equatable {
         var isListed = false
         var hasMarker = false
+        /// So many rows there are: fewer are a damaged file, which SQLite does not always notice.
+        fileprivate var entryCount: Int64 = 0
 
         fileprivate func flags(_ prefix: ByteString) -> Int64 {
             let bits: UInt8 = (isListed ? 1 : 0) | (hasMarker ? 2 : 0)
-            return Int64(CRC32C.of(Array(prefix.utf8) + [bits])) << 8 | Int64(bits)
+            let count = withUnsafeBytes(of: entryCount.littleEndian) { Array($0) }
+            return Int64(CRC32C.of(Array(prefix.utf8) + count + [bits])) << 8 | Int64(bits)
         }
 
-        fileprivate init?(flags: Int64, prefix: ByteString) {
+        fileprivate init?(flags: Int64, entryCount: Int64, prefix: ByteString) {
             isListed = flags & 1 != 0
             hasMarker = flags & 2 != 0
+            self.entryCount = entryCount
             guard flags == self.flags(prefix) else { return nil }
         }
 
-        init(isListed: Bool, hasMarker: Bool) {
-            self.isListed = isListed
-            self.hasMarker = hasMarker
-        }
+        fileprivate init() {}
     }
 
     private struct Found {
         let id: Int64
+        /// Nil when its checksum does not hold.
         let directory: Directory?
         let seen: Int64
     }
@@ -89,22 +95,33 @@ struct AttributeDatabase {
     private func find(_ prefix: ByteString) throws(SQLiteError) -> Found? {
         var found: Found?
         try database.run(
-            "SELECT id, flags, seen FROM directories WHERE prefix = ?", [.blob(Array(prefix.utf8))]
+            "SELECT id, flags, entries, seen FROM directories WHERE prefix = ?", [.blob(Array(prefix.utf8))]
         ) { row in
             found = Found(
-                id: row.integer(0), directory: Directory(flags: row.integer(1), prefix: prefix), seen: row.integer(2))
+                id: row.integer(0),
+                directory: Directory(flags: row.integer(1), entryCount: row.integer(2), prefix: prefix),
+                seen: row.integer(3))
             return false
         }
         return found
     }
 
-    private func findOrMake(_ prefix: ByteString) throws(SQLiteError) -> Int64 {
-        if let found = try find(prefix) { return found.id }
-        let flags = Directory(isListed: false, hasMarker: false).flags(prefix)
+    private func findOrMake(_ prefix: ByteString) throws(SQLiteError) -> (id: Int64, directory: Directory) {
+        if let found = try find(prefix) { return (found.id, found.directory ?? Directory()) }
+        let directory = Directory()
         try database.run(
-            "INSERT INTO directories(prefix, flags, seen) VALUES(?, ?, ?)",
-            [.blob(Array(prefix.utf8)), .integer(flags), .integer(session)])
-        return try find(prefix)?.id ?? 0
+            "INSERT INTO directories(prefix, flags, entries, seen) VALUES(?, ?, 0, ?)",
+            [.blob(Array(prefix.utf8)), .integer(directory.flags(prefix)), .integer(session)])
+        return (try find(prefix)?.id ?? 0, directory)
+    }
+
+    private func update(_ id: Int64, _ directory: Directory, prefix: ByteString) throws(SQLiteError) {
+        try database.run(
+            "UPDATE directories SET prefix = ?, flags = ?, entries = ? WHERE id = ?",
+            [
+                .blob(Array(prefix.utf8)), .integer(directory.flags(prefix)), .integer(directory.entryCount),
+                .integer(id),
+            ])
     }
 
     // MARK: Reading
@@ -150,6 +167,7 @@ struct AttributeDatabase {
             }
             return result.count < countMax
         }
+        if result.count != directory.entryCount { directory.isListed = false }
         return (directory, result)
     }
 
@@ -157,30 +175,44 @@ struct AttributeDatabase {
 
     func put(_ prefix: ByteString, _ entries: [(ByteString, RememberedEntry)]) throws(SQLiteError) {
         try change { () throws(SQLiteError) in
-            let id = try findOrMake(prefix)
+            var (id, directory) = try findOrMake(prefix)
+            let known = directory.entryCount
             for (name, entry) in entries {
+                let (name, data) = (Array(name.utf8), entry.encoded(directory: prefix, name: name))
                 try database.run(
-                    "INSERT OR REPLACE INTO entries(directory, name, data) VALUES(?, ?, ?)",
-                    [.integer(id), .blob(Array(name.utf8)), .blob(entry.encoded(directory: prefix, name: name))])
+                    "INSERT OR IGNORE INTO entries(directory, name, data) VALUES(?, ?, ?)",
+                    [.integer(id), .blob(name), .blob(data)])
+                if database.changeCount > 0 {
+                    directory.entryCount += 1
+                } else {
+                    try database.run(
+                        "UPDATE entries SET data = ? WHERE directory = ? AND name = ?",
+                        [.blob(data), .integer(id), .blob(name)])
+                }
             }
+            if directory.entryCount != known { try update(id, directory, prefix: prefix) }
         }
     }
 
     func remove(_ prefix: ByteString, _ names: [ByteString]) throws(SQLiteError) {
-        guard let found = try find(prefix) else { return }
         try change { () throws(SQLiteError) in
+            guard let found = try find(prefix) else { return }
+            var directory = found.directory ?? Directory()
+            let known = directory.entryCount
             for name in names {
                 try database.run(
                     "DELETE FROM entries WHERE directory = ? AND name = ?",
                     [.integer(found.id), .blob(Array(name.utf8))])
+                directory.entryCount -= Int64(database.changeCount)
             }
+            if directory.entryCount != known { try update(found.id, directory, prefix: prefix) }
         }
     }
 
     /// A directory was listed to its end: names that are not among `names` are no more.
     func noteListed(_ prefix: ByteString, hasMarker: Bool, names: [ByteString]) throws(SQLiteError) {
         try change { () throws(SQLiteError) in
-            let id = try findOrMake(prefix)
+            var (id, directory) = try findOrMake(prefix)
             var kept: [ByteString] = []
             let listed = Set(names)
             try database.run("SELECT name FROM entries WHERE directory = ?", [.integer(id)]) { row in
@@ -193,11 +225,11 @@ struct AttributeDatabase {
                     "DELETE FROM entries WHERE directory = ? AND name = ?", [.integer(id), .blob(Array(name.utf8))])
             }
             // Entries that were not written, because something was in the way, are missing in an offline listing.
-            let isListed = kept.count - gone.count == listed.count
-            let flags = Directory(isListed: isListed, hasMarker: hasMarker).flags(prefix)
-            try database.run(
-                "UPDATE directories SET flags = ?, seen = ? WHERE id = ?",
-                [.integer(flags), .integer(session), .integer(id)])
+            directory.isListed = kept.count - gone.count == listed.count
+            directory.hasMarker = hasMarker
+            directory.entryCount = Int64(kept.count - gone.count)
+            try update(id, directory, prefix: prefix)
+            try database.run("UPDATE directories SET seen = ? WHERE id = ?", [.integer(session), .integer(id)])
         }
     }
 
@@ -235,9 +267,7 @@ struct AttributeDatabase {
                             .blob(Array(name.utf8)),
                         ])
                 }
-                try database.run(
-                    "UPDATE directories SET prefix = ?, flags = ? WHERE id = ?",
-                    [.blob(Array(moved.utf8)), .integer(directory.flags(moved)), .integer(id)])
+                try update(id, directory, prefix: moved)
             }
         }
     }

@@ -220,7 +220,9 @@ public final class AttributeStore: Sendable {
             report("what was remembered of names and attributes is damaged and begun anew: \(error.message)")
             return
         }
-        // Another process holds the file, or the disk fails: this once it is not remembered.
+        // Another process holds the file, or the disk fails: this once it is not remembered. Who holds it for so long is
+        // stopped, maybe: nobody is to wait for that again and again.
+        if error.isBusy { connection.database = nil }
         if connection.database == nil {
             connection.nextTryNanoseconds = now &+ Self.pauseNanoseconds
         }

@@ -12,6 +12,7 @@ struct SQLiteError: Error, Equatable {
     /// A file that was cut while it is open reads short, which SQLite calls an I/O error.
     var isDamage: Bool { [SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_MISMATCH, SQLITE_IOERR].contains(code) }
     var isFull: Bool { code == SQLITE_FULL }
+    var isBusy: Bool { code == SQLITE_BUSY }
 }
 
 /// An open database. Its statements are prepared once and kept. Not thread-safe: one thread owns it.

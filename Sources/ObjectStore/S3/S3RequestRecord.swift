@@ -21,6 +21,18 @@ public struct S3RequestRecord: Sendable {
     public let durationNanoseconds: UInt64
     /// Whether it was given up because no byte moved, or because the body came far slower than others.
     public let isStall: Bool
+    /// Whether it was made to learn how the server refuses, so that a refusal is no failure.
+    public let isTrial: Bool
+
+    /// Whether it did not bring what was asked for, other than by saying that there is no such thing.
+    public var isFailure: Bool {
+        switch status {
+        case .some(200..<400), 404, 412: false
+        case .some where isTrial: false
+        // Read-ahead that is not needed any more is given up all the time.
+        default: failure != "cancelled"
+        }
+    }
 }
 
 /// Totals of a store since it was made.
@@ -50,11 +62,7 @@ public struct S3RequestCounters: Sendable, Equatable {
         if record.attempt > 1 { operation.retryCount += 1 }
         if record.isHedge { operation.hedgeCount += 1 }
         if record.isStall { operation.stallCount += 1 }
-        switch record.status {
-        case .some(200..<400), 404, 412: break
-        case nil where record.failure == "cancelled": break
-        default: operation.failureCount += 1
-        }
+        if record.isFailure { operation.failureCount += 1 }
         operation.bodyBytesSent += record.bodyBytesSent
         operation.bodyBytesReceived += record.bodyBytesReceived
         operation.durationNanoseconds += record.durationNanoseconds

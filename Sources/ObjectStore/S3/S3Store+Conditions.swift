@@ -36,6 +36,16 @@ struct ConditionalWrite: Sendable {
 extension S3Store {
     func write(_ write: ConditionalWrite) async throws(StoreError) -> ETag {
         var mayHaveHappened = false
+        do throws(StoreError) {
+            return try await self.write(write, &mayHaveHappened)
+        } catch {
+            var error = error
+            error.mayHaveHappened = mayHaveHappened
+            throw error
+        }
+    }
+
+    private func write(_ write: ConditionalWrite, _ mayHaveHappened: inout Bool) async throws(StoreError) -> ETag {
         // Each round ends the call, or learns something of the server: its spelling, then that it cannot do it.
         for _ in 0..<5 {
             let known = write.kind.map { kind in state.withLock { $0.conditions[kind]! } }

@@ -12,7 +12,7 @@ extension S3Store {
             return try await copying(request.source, operation: .copyObject, key: request.destination) { condition in
                 builder.copyObject(
                     from: request.source.key, sourceCondition: condition, to: request.destination,
-                    properties: request.properties)
+                    properties: request.properties, storageClass: request.storageClass)
             }
         } catch {
             // A copy of an object onto itself may change its ETag: then a repeated one finds the source "changed".
@@ -24,7 +24,9 @@ extension S3Store {
             {
                 return found.version.etag
             }
-            throw error.error
+            var final = error.error
+            final.mayHaveHappened = error.mayHaveHappened
+            throw final
         }
     }
 
@@ -95,7 +97,10 @@ extension S3Store {
         _ makeRequest: @Sendable (RequestCondition) -> S3Request
     ) async throws(S3CallFailure) -> ETag {
         let kind: ConditionKind = operation == .uploadPartCopy ? .partSourceIfMatch : .copySourceIfMatch
-        func final(_ error: StoreError) -> S3CallFailure { S3CallFailure(error: error, mayHaveHappened: false) }
+        var mayHaveHappened = false
+        func final(_ error: StoreError) -> S3CallFailure {
+            S3CallFailure(error: error, mayHaveHappened: mayHaveHappened)
+        }
         func hasSource() async throws(S3CallFailure) -> Bool {
             do throws(StoreError) {
                 return try await head(source.key).version.etag == source.etag
@@ -110,7 +115,10 @@ extension S3Store {
         }
         for _ in 0..<4 {
             let known = state.withLock { $0.conditions[kind]! }
-            if known.support != .works {
+            // A part is not published yet: where the server has no condition, that the source is still the same after it is
+            // copied says all that HEAD before it could.
+            let isSeenAfterwards = operation == .uploadPartCopy && known.support == .broken
+            if known.support != .works, !isSeenAfterwards {
                 let isThere = try await hasSource()
                 guard isThere else { throw sourceChanged() }
             }
@@ -124,18 +132,23 @@ extension S3Store {
                 let answer = try await perform(S3Call(makeRequest(condition), isSlow: true))
                 if isTrial { note(kind, .broken) }
                 let etag = try copyETag(answer, operation, key)
-                // A part is not published yet: the source was the same before and after, or the part is not used.
-                if operation == .uploadPartCopy, isTrial || known.support == .broken {
+                if isSeenAfterwards || isTrial && operation == .uploadPartCopy {
                     let isStillThere = try await hasSource()
                     guard isStillThere else { throw sourceChanged() }
                 }
                 return etag
             } catch {
                 failure = error
+                mayHaveHappened = mayHaveHappened || error.mayHaveHappened
             }
             if isTrial, failure.error.kind == .preconditionFailed {
                 note(kind, .works)
                 continue
+            }
+            if isSeenAfterwards, [.invalidRange, .invalidRequest, .notFound].contains(failure.error.kind) {
+                // As a server puts it that has another object there by now.
+                let isThere = try await hasSource()
+                guard isThere else { throw sourceChanged() }
             }
             guard failure.error.kind == .preconditionFailed, known.support != .broken else { throw failure }
             let isThere = try await hasSource()

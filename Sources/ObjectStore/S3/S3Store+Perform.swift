@@ -12,6 +12,8 @@ struct S3Call: Sendable {
     /// With it, `request` is only the first request: the download says what comes next.
     var download: ObjectDownload?
     var isSlow = false
+    /// Made to learn how the server refuses.
+    var isTrial = false
     /// Instead of the store's.
     var retry: RetryPolicy?
     /// Instead of those of the store, `isSlow` or not.
@@ -112,7 +114,8 @@ extension S3Store {
                 error = StoreError(refusal, operation: operation, key: key)
             case .failed(let httpError):
                 isAfterSilence = true
-                if httpError.mayHaveReachedServer { mayHaveHappened = true }
+                // A body that refused to go on was not sent whole: this attempt has done nothing.
+                if httpError.mayHaveReachedServer, httpError.kind != .bodySourceFailed { mayHaveHappened = true }
                 reaction = RetryPolicy.Failure(httpError)
                 error = StoreError(httpError, operation: operation, key: key)
             }
@@ -203,7 +206,9 @@ extension S3Store {
         }
         let start = time.monotonicNanoseconds
         let (outcome, metrics) = await exchange(request, httpRequest, body: body, sink: call.download)
-        report(outcome, of: request, attempt: attempt, isHedge: false, metrics: metrics, since: start)
+        report(
+            outcome, of: request, attempt: attempt, isHedge: false, isTrial: call.isTrial, metrics: metrics,
+            since: start)
         return outcome
     }
 
@@ -235,8 +240,8 @@ extension S3Store {
     }
 
     func report(
-        _ outcome: Outcome, of request: S3Request, attempt: Int, isHedge: Bool, metrics: HTTPMetrics,
-        since start: UInt64
+        _ outcome: Outcome, of request: S3Request, attempt: Int, isHedge: Bool, isTrial: Bool = false,
+        metrics: HTTPMetrics, since start: UInt64
     ) {
         let status: Int?
         let failure: String?
@@ -253,7 +258,8 @@ extension S3Store {
             operation: request.operation, key: request.key, attempt: attempt, isHedge: isHedge, status: status,
             failure: failure,
             requestID: requestID, bodyBytesSent: metrics.bodyBytesSent, bodyBytesReceived: metrics.bodyBytesReceived,
-            durationNanoseconds: time.monotonicNanoseconds &- start, isStall: outcome.isStall)
+            durationNanoseconds: time.monotonicNanoseconds &- start, isStall: outcome.isStall,
+            isTrial: isTrial)
         state.withLock { $0.counters.add(record) }
         onRequest?(record)
     }

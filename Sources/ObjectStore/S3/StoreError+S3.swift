@@ -7,10 +7,12 @@ public import S3Protocol
 extension StoreError {
     /// The final error of a refusal.
     public init(_ refusal: S3ErrorResponse, operation: S3Operation, key: ObjectKey?) {
+        let kind = Self.kind(status: refusal.status, code: refusal.code, operation: operation)
+        // Some servers (Ceph RGW's ListParts) say NoSuchKey, though the upload is what is not there.
+        let isOfUpload = kind == .notFound && (operation == .listParts || operation == .uploadPart)
         self.init(
-            Self.kind(status: refusal.status, code: refusal.code, operation: operation), operation: operation.rawValue,
-            key: key, code: refusal.code, httpStatus: refusal.status, requestID: refusal.requestID,
-            message: refusal.message)
+            kind, operation: operation.rawValue, key: key, code: isOfUpload ? Self.noSuchUpload : refusal.code,
+            httpStatus: refusal.status, requestID: refusal.requestID, message: refusal.message)
     }
 
     /// The final error of a request without an answer.

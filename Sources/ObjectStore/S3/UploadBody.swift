@@ -17,7 +17,9 @@ final class UploadBody: HTTPBodySource {
     var byteCount: Int { source?.byteCount ?? 0 }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) -> Bool {
-        source?.read(into: buffer, at: offset) ?? false
+        guard let source, source.read(into: buffer, at: offset) else { return false }
+        source.noteSent(upTo: offset + buffer.count)
+        return true
     }
 
     /// Reads the source through. Gives other tasks their turn between pieces.

@@ -45,15 +45,21 @@ extension RequestBuilder {
 
     /// - Parameters:
     ///   - sourceCondition: `.ifMatch` pins the version; `.ifAbsent` makes no sense here.
-    ///   - properties: replace those of the source; nil keeps them.
+    ///   - properties: replace those of the source; nil keeps them, but for the storage class.
+    ///   - storageClass: of a copy that keeps the properties; nil is the default
+    ///     (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>).
     public func copyObject(
         from source: ObjectKey, sourceCondition: RequestCondition = .none, to destination: ObjectKey,
-        properties: ObjectProperties? = nil
+        properties: ObjectProperties? = nil, storageClass: String? = nil
     ) -> S3Request {
         var request = request(.copyObject, .put, key: destination)
         applySource(source, sourceCondition, to: &request.headers)
         request.headers["x-amz-metadata-directive"] = properties == nil ? "COPY" : "REPLACE"
-        if let properties { apply(properties, to: &request.headers) }
+        if let properties {
+            apply(properties, to: &request.headers)
+        } else {
+            request.headers["x-amz-storage-class"] = storageClass
+        }
         options.applyWrite(to: &request.headers)
         return request
     }

@@ -7,7 +7,7 @@ import ObjectStore
 import Testing
 
 extension Conformance {
-    @Suite(.timeLimit(.minutes(2)))
+    @Suite(.timeLimit(.minutes(5)))
     struct Listings {
         @Test(arguments: StoreUnderTest.all)
         func manyKeys(_ target: StoreUnderTest) async throws {

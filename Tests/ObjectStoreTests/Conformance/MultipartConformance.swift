@@ -7,7 +7,7 @@ import ObjectStore
 import Testing
 
 extension Conformance {
-    @Suite(.timeLimit(.minutes(2)))
+    @Suite(.timeLimit(.minutes(5)))
     struct Multipart {
         private static let part = 5 << 20
 
@@ -143,12 +143,13 @@ extension Conformance {
                 let upload = try await bench.store.createUpload(key, properties: .init())
                 _ = try await bench.store.uploadPart(upload, key: key, number: 1, body: ByteArraySource([1]))
                 try await bench.store.abortUpload(upload, key: key)
-                await bench.expectFailure(.notFound) { () throws(StoreError) in
+                let ofPart = await bench.expectFailure(.notFound) { () throws(StoreError) in
                     try await bench.store.uploadPart(upload, key: key, number: 2, body: ByteArraySource([1]))
                 }
-                await bench.expectFailure(.notFound) { () throws(StoreError) in
+                let ofList = await bench.expectFailure(.notFound) { () throws(StoreError) in
                     try await bench.store.listParts(upload, key: key)
                 }
+                #expect(ofPart?.isLostUpload == true && ofList?.isLostUpload == true)
                 try await bench.store.abortUpload(upload, key: key)
                 await bench.expectFailure(.notFound) { () throws(StoreError) in try await bench.store.head(key) }
             }
@@ -161,10 +162,11 @@ extension Conformance {
                 let upload = try await bench.store.createUpload(key, properties: .init())
                 let part = try await bench.store.uploadPart(upload, key: key, number: 1, body: ByteArraySource([1]))
                 try await bench.store.abortUpload(upload, key: key)
-                await bench.expectFailure(.notFound) { () throws(StoreError) in
+                let failure = await bench.expectFailure(.notFound) { () throws(StoreError) in
                     try await bench.store.completeUpload(
                         upload, key: key, parts: [.init(number: 1, etag: part, byteCount: 1)], condition: .none)
                 }
+                #expect(failure?.isLostUpload == true)
                 await bench.expectFailure(.notFound) { () throws(StoreError) in try await bench.store.head(key) }
             }
         }
@@ -305,7 +307,9 @@ extension Conformance {
                     try await bench.store.uploadPartCopy(
                         upload, key: key, number: 1, source: source, range: ByteRange(0, 6 << 20))
                 }
-                #expect(try await bench.store.listParts(upload, key: key) == [])
+                // Without a condition, that the source was another shows when the part is made already.
+                let parts = try await bench.store.listParts(upload, key: key)
+                #expect(parts.isEmpty || !bench.store.capabilities.conditionalCopySource)
                 try await bench.store.abortUpload(upload, key: key)
             }
         }

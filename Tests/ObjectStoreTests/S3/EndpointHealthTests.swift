@@ -9,7 +9,7 @@ import Testing
 
 @testable import ObjectStore
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct EndpointHealthTests {
     enum Event: Sendable {
         case answered(UInt64)

@@ -84,7 +84,7 @@ final class RacingServer: HTTPSending {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct HedgeTests {
     let key = ObjectKey("a")!
     let sink = CollectingSink()

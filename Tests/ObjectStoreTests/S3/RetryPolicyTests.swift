@@ -3,7 +3,7 @@
 @testable import ObjectStore
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct RetryPolicyTests {
     static let policy = RetryPolicy(
         attemptsMax: 5, baseNanoseconds: 100, throttledBaseNanoseconds: 1000, delayNanosecondsMax: 500,

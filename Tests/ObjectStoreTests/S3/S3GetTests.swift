@@ -9,7 +9,7 @@ import Testing
 
 @testable import ObjectStore
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct S3GetTests {
     let key = ObjectKey("a")!
     let sink = CollectingSink()

@@ -9,7 +9,7 @@ import Testing
 
 @testable import ObjectStore
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct S3RetryTests {
     let key = ObjectKey("a")!
     static let ok = ScriptedServer.Reply.object("", etag: "e")

@@ -9,7 +9,7 @@ import Testing
 
 @testable import ObjectStore
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct S3WriteTests {
     typealias Reply = ScriptedServer.Reply
 
@@ -73,6 +73,30 @@ struct S3WriteTests {
         let store = try ScriptedServer().store()
         let put = PutRequest(key: key, body: Broken())
         #expect(await failureKind { () throws(StoreError) in try await store.put(put) } == .sourceFailed)
+    }
+
+    /// Who shows progress hears of what is sent, not of what is read for the sums ahead of it.
+    @Test func bodiesHearWhatIsSent() async throws {
+        final class Heard: BodySource {
+            let reads = Lock([Int]())
+            let sent = Lock([(offset: Int, afterReads: Int)]())
+            var byteCount: Int { 4 }
+            func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) -> Bool {
+                for index in buffer.indices { buffer[index] = UInt8(ascii: "b") }
+                reads.withLock { $0.append(offset) }
+                return true
+            }
+            func noteSent(upTo offset: Int) {
+                let count = reads.withLock { $0.count }
+                sent.withLock { $0.append((offset, count)) }
+            }
+        }
+        let body = Heard()
+        let store = try ScriptedServer(made(md5("bbbb"))).store()
+        _ = try await store.put(PutRequest(key: key, body: body))
+        let sent = body.sent.withLock { $0 }
+        #expect(sent.last?.offset == 4)
+        #expect(sent.allSatisfy { $0.afterReads > 1 }, "the first read is for the sums")
     }
 
     @Test func emptyPut() async throws {
@@ -209,6 +233,27 @@ struct S3WriteTests {
         let store = try server.store(retry: .never, conditions: .broken)
         #expect(try await store.put(request("body", .ifMatch(ETag("old")!))).value == md5("body"))
         #expect(server.lines == ["HEAD /bucket/a", "PUT /bucket/a", "HEAD /bucket/a"])
+    }
+
+    /// However the last attempt ended: an earlier one may have been done.
+    @Test func aLostAnswerIsToldWithTheError() async throws {
+        func mayHaveHappened(_ replies: [Reply], _ body: String = "body") async throws -> Bool? {
+            let store = try ScriptedServer(replies).store()
+            do throws(StoreError) {
+                _ = try await store.put(request(body, .ifMatch(ETag("old")!)))
+                return nil
+            } catch {
+                return error.mayHaveHappened
+            }
+        }
+        #expect(try await mayHaveHappened([.error(403, "AccessDenied")]) == false)
+        #expect(try await mayHaveHappened([Self.lost, .error(403, "AccessDenied")]) == true)
+        #expect(
+            try await mayHaveHappened([
+                Self.lost, .error(412, "PreconditionFailed"), .object("other", etag: "theirs"),
+            ]) == true)
+        #expect(
+            try await mayHaveHappened([.error(412, "PreconditionFailed"), .object("other", etag: "theirs")]) == false)
     }
 
     @Test func ourOwnLostAnswerAfterTheLastAttempt() async throws {
@@ -353,18 +398,21 @@ struct S3WriteTests {
     @Test func conditionOfPartsIsLearntApart() async throws {
         let there = Reply.object("xxx", etag: "s")
         let server = ScriptedServer(
-            there, .error(412, "PreconditionFailed"), Self.copied, there, Self.part, there, there, Self.part,
-            .object("yyy", etag: "new"))
+            there, .error(412, "PreconditionFailed"), Self.copied, there, Self.part, there, Self.part,
+            .object("yyy", etag: "new"), .error(416, "InvalidRange"), .object("y", etag: "newer"))
         let store = try server.store(conditions: .unknown)
         #expect(try await store.copy(CopyRequest(source: source, destination: key)) == ETag("c"))
         let whole = ByteRange(0, source.byteCount)
         _ = try await store.uploadPartCopy(upload, key: key, number: 1, source: source, range: whole)
         #expect(!store.capabilities.conditionalCopySource)
-        // The source changes while it is copied.
-        let kind = await failureKind { () throws(StoreError) in
-            try await store.uploadPartCopy(upload, key: key, number: 2, source: source, range: whole)
+        // The source changes while it is copied, and before: it may be shorter than what is asked of it.
+        for number in [2, 3] {
+            let kind = await failureKind { () throws(StoreError) in
+                try await store.uploadPartCopy(upload, key: key, number: number, source: source, range: whole)
+            }
+            #expect(kind == .preconditionFailed)
         }
-        #expect(kind == .preconditionFailed && server.remainingCount == 0)
+        #expect(server.remainingCount == 0)
     }
 
     @Test(arguments: [[], [2, 1], [1, 1]])
@@ -501,6 +549,7 @@ struct S3WriteTests {
         #expect(question["x-amz-content-sha256"] != Hex.encode(Digest.of(question.body, .sha256)))
         #expect(parts.allSatisfy { $0.body == large && ($0["Content-MD5"] != nil) == hasMD5 })
         #expect(parts.allSatisfy { $0["x-amz-content-sha256"] == Hex.encode(Digest.of(large, .sha256)) })
+        #expect(store.counters.operations[.uploadPart]?.failureCount == 0)
     }
 
     /// An answer that says nothing leaves the question open.

@@ -41,7 +41,9 @@ final class ScriptedServer: HTTPSending {
     private let state: Lock<State>
     let time = SimulatedTime()
 
-    init(_ replies: Reply...) {
+    convenience init(_ replies: Reply...) { self.init(replies) }
+
+    init(_ replies: [Reply]) {
         state = Lock(State(replies: replies))
     }
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import ObjectStore
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(3)))
 struct StragglerPolicyTests {
     static func milliseconds(_ value: Double) -> UInt64 { UInt64(value * 1e6) }
 

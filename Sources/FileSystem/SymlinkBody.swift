@@ -1,0 +1,20 @@
+// The target of a symlink that metadata cannot hold.
+
+internal import ObjectStore
+
+/// A body of a few bytes in memory. A constant.
+final class SymlinkBody: BodySource {
+    private let bytes: [UInt8]
+
+    init(_ bytes: [UInt8]) {
+        self.bytes = bytes
+    }
+
+    var byteCount: Int { bytes.count }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) -> Bool {
+        guard offset >= 0, offset + buffer.count <= bytes.count else { return false }
+        bytes.withUnsafeBytes { buffer.copyMemory(from: .init(rebasing: $0[offset..<(offset + buffer.count)])) }
+        return true
+    }
+}
