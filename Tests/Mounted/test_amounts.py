@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 
 import pytest
 from harness.content import pattern, sha256, sha256_of, write_large
@@ -19,6 +20,21 @@ def test_a_thousand_small_files(mnt, mount):
     mount.remount()
     for index in range(1000):
         assert (mnt / f"file{index:04}").read_bytes() == pattern(index * 5, index)
+
+
+@pytest.mark.unmounted
+@pytest.mark.needs("pail")
+def test_more_files_than_a_shell_may_have_open(mnt, mount, bucket):
+    """Each file that is not in S3 yet takes the daemon two descriptors; what a shell grants is not the limit."""
+    limit = (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    mount.pail("mount", bucket.source, mnt, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit))
+    files = [open(mnt / f"file{index}", "wb", buffering=0) for index in range(300)]
+    for index, file in enumerate(files):
+        file.write(pattern(100, index))
+    for file in files:
+        file.close()
+    mount.pail("umount", mnt)
+    assert all(bucket.get(f"file{index}") == pattern(100, index) for index in range(300))
 
 
 @pytest.mark.deadline(300)

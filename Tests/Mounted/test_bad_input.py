@@ -6,8 +6,9 @@ import time
 
 import pytest
 from harness import mount_table
+from harness.counting import counting_relay
 from harness.fakes import EMPTY_LISTING, black_hole, canned_s3, closed_port, error_body
-from harness.processes import run, wait_for
+from harness.processes import Forked, run, wait_for
 
 pytestmark = [pytest.mark.needs("pail"), pytest.mark.unmounted, pytest.mark.first_server]
 
@@ -189,11 +190,12 @@ def test_fuse_device_is_closed_to_users(mount, request):
 
 
 @pytest.mark.actors("user")
-def test_allow_other_without_leave(mount):
+@pytest.mark.parametrize("option", ["--allow-other", "--allow-root"])
+def test_allow_other_without_leave(mount, option):
     with open("/etc/fuse.conf") as file:
         if any(line.strip() == "user_allow_other" for line in file):
             pytest.skip("user_allow_other is set on this machine")
-    said = refused(mount, "--allow-other")
+    said = refused(mount, option)
     assert "user_allow_other" in said and "/etc/fuse.conf" in said
 
 
@@ -302,3 +304,19 @@ def test_interrupted_while_it_waits(mount, mnt):
         assert process.wait(5) != 0
         wait_for(lambda: not mount.daemons(), 5, "no process is left")
     assert not mount_table.at(mnt)
+
+
+@pytest.mark.parametrize("other", ["fails", "is late"])
+def test_of_two_mounts_at_once_one_stays(mount, mnt, bucket, other):
+    """Whoever comes second, or cannot mount at all, leaves the mount of the other alone."""
+    bucket.put("file", b"text")
+    with black_hole() as nowhere, counting_relay(bucket.server.endpoint, latency_ms=2000) as late:
+        endpoint = nowhere if other == "fails" else late.endpoint
+        second = Forked(lambda: mount.pail("mount", "--endpoint", endpoint, bucket.source, mnt, check=False))
+        wait_for(mount.daemons, 10, "the second daemon")
+        mount.start()
+        result = second.result()
+        assert result.code == 1 and "cannot mount" in result.stderr, str(result)
+        assert len(mount_table.at(mnt)) == 1 and (mnt / "file").read_text() == "text"
+        assert mount.status()["pid"] == mount.daemon()
+    mount.stop()

@@ -235,3 +235,40 @@ def test_a_second_mount_of_the_same_bucket(mount, mnt, bucket):
     mount.pail("umount", second)
     run("rmdir", second)
     assert (mnt / "file").read_text() == "from the first"
+
+
+@pytest.mark.actors("root")
+def test_the_mounts_of_others_are_not_an_ordinary_users(mount, mnt, stranger):
+    shown = run(mount.tool.program, "status", actor=stranger, env=mount.environment | {"HOME": "/nowhere"}).stdout
+    assert str(mnt) not in shown and str(mnt) in mount.pail("status").stdout, shown
+
+
+@pytest.mark.unmounted
+def test_what_another_mount_left_is_told_until_it_is_uploaded(mount, mnt, bucket):
+    """By a name that can be mounted, and the place where it was."""
+    other = bucket.server.new_bucket()
+    second = mount.scratch / "second"
+    second.mkdir()
+    try:
+        with mount.through_relay(compare=False) as relay:
+            (mnt / "first").write_text("uploaded")
+            mount.flush()
+            relay.set("hold uploads")
+            (mnt / "pending").write_text("pending")
+            os.kill(mount.daemon(), signal.SIGKILL)
+            mount.wait_until_no_daemon()
+            relay.set("none")
+            mount.pail("mount", f"s3://{other}", second)
+
+            def leftovers():
+                return json.loads(mount.pail("status", "--json", second).stdout)["leftovers"]
+            (left,) = leftovers()
+            assert left["source"] == f"s3://{bucket.name}" and left["mountpoint"] == str(mnt), left
+            assert left["endpoint"] == relay.endpoint and left["files"] == 1 and left["bytes"] == 7, left
+            assert f"mount s3://{bucket.name} --endpoint {relay.endpoint}" in mount.pail("status", second).stdout
+            mount.start()
+            wait_for(lambda: not leftovers(), 30, "nothing is left behind")
+            mount.stop()
+            mount.pail("umount", second)
+    finally:
+        bucket.server.drop_bucket(other)

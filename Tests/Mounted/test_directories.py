@@ -1,11 +1,14 @@
 """Directories: made, removed, listed while they change, and the errors of misuse."""
 
 import errno
+import itertools
 import os
+import random
 import stat
 
 import pytest
 from harness.processes import Forked
+from harness.streams import DirectoryStream
 
 
 def test_mkdir_survives_a_remount(mnt, mount):
@@ -135,6 +138,66 @@ def test_removing_entries_while_listing(mnt):
         for entry in entries:
             os.unlink(entry.path)
     assert os.listdir(mnt) == []
+
+
+@pytest.mark.first_user
+@pytest.mark.first_server
+@pytest.mark.no_compare  # empty files, of which reading each takes a while
+def test_positions_in_a_directory_that_changes(mnt):
+    """telldir and seekdir: from each position come the same names as before, whatever came and went meanwhile."""
+    chance = random.Random(7)
+    steady = {f"steady{index}" for index in range(700)}
+    passing = [f"passing{index}" for index in range(300)]
+    for name in sorted([*steady, *passing], key=lambda _: chance.random()):
+        (mnt / name).touch()
+    with DirectoryStream(mnt) as stream:
+        order, positions = [], [stream.tell()]
+        for name in stream:
+            order.append(name)
+            positions.append(stream.tell())
+        assert sorted(order) == sorted([*steady, *passing])
+        for turn in range(3):
+            for name in passing[turn * 100:turn * 100 + 100]:
+                os.unlink(mnt / name)
+            for index in range(50):
+                (mnt / f"new{turn}-{index}").touch()
+            for index in chance.sample(range(len(positions)), 40):
+                stream.seek(positions[index])
+                expected = [name for name in order[index:] if name in steady]
+                found = list(itertools.islice((name for name in stream if name in steady), 20))
+                assert found == expected[:20], (turn, index)
+            # From a place in the middle to the end: nothing missing, nothing twice.
+            index = chance.randrange(len(positions))
+            stream.seek(positions[index])
+            rest = list(stream)
+            assert len(rest) == len(set(rest)) and {name for name in order[index:] if name in steady} <= set(rest)
+        stream.rewind()
+        names = list(stream)
+    assert sorted(names) == sorted(os.listdir(mnt)) == sorted([*steady, *(
+        f"new{turn}-{index}" for turn in range(3) for index in range(50))])
+
+
+@pytest.mark.first_user
+@pytest.mark.first_server
+@pytest.mark.no_compare  # empty files, of which reading each takes a while
+def test_a_stream_that_is_read_while_names_come_and_go(mnt):
+    """A name that is there from the beginning to the end is read once, and no name twice."""
+    names = [f"file{index:04}" for index in range(1000)]
+    for name in names:
+        (mnt / name).touch()
+    with DirectoryStream(mnt) as stream:
+        seen, removed = [], set()
+        for number, name in enumerate(stream):
+            seen.append(name)
+            if number % 10 == 0:
+                victim = f"file{(number * 7 + 500) % 1000:04}"
+                if victim not in removed:
+                    os.unlink(mnt / victim)
+                    removed.add(victim)
+                (mnt / f"added{number}").touch()
+    assert len(seen) == len(set(seen)), "a name was read twice"
+    assert set(names) - removed <= set(seen), "a name was missed"
+    assert set(os.listdir(mnt)) >= set(names) - removed
 
 
 def test_a_held_directory_can_be_listed_again(mnt):

@@ -15,6 +15,7 @@ from harness.processes import Forked, wait_for
 numpy = pytest.importorskip("numpy")
 hdf5 = pytest.importorskip("h5py")
 netcdf = pytest.importorskip("netCDF4")
+pandas = pytest.importorskip("pandas")
 
 pytestmark = pytest.mark.first_user
 
@@ -29,6 +30,30 @@ def test_csv(mnt):
         csv.writer(file).writerow(["last"])
     with open(mnt / "table.csv", newline="") as file:
         assert list(csv.reader(file)) == rows + [["last"]]
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_pandas_appends(mnt, mount, compression):
+    """to_csv in mode "a", also a compressed file's next member; read back whole and in pieces, also after a remount."""
+    frames = [pandas.DataFrame({"time": pandas.date_range("2020-01-01", periods=500, freq="h") + pandas.Timedelta(
+        days=21 * number), "value": numpy.arange(500) * 0.5 + number, "name": [f"größe {number}, \"x\""] * 500})
+        for number in range(5)]
+    path = mnt / f"table.csv{'.gz' if compression else ''}"
+
+    def check(count):
+        expected = pandas.concat(frames[:count], ignore_index=True)
+        found = pandas.read_csv(path, parse_dates=["time"])
+        pandas.testing.assert_frame_equal(found, expected, check_dtype=False)
+        pieces = pandas.read_csv(path, parse_dates=["time"], chunksize=333)
+        assert sum(len(piece) for piece in pieces) == len(expected)
+
+    for number, frame in enumerate(frames):
+        frame.to_csv(path, mode="a", header=number == 0, index=False, compression=compression)
+        if number == 2:
+            mount.remount()
+        check(number + 1)
+    frames[0].to_pickle(mnt / "frame.pickle")
+    pandas.testing.assert_frame_equal(pandas.read_pickle(mnt / "frame.pickle"), frames[0])
 
 
 def test_json(mnt):

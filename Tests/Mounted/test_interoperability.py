@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import mount_table
+from harness.content import make_tree, pattern, sha256
 from harness.processes import run, wait_for
 
 pytestmark = [pytest.mark.needs("pail"), pytest.mark.first_user, pytest.mark.first_server]
@@ -20,7 +21,7 @@ TIME = 1_600_000_000
 def _rclone(bucket, *arguments):
     program = shutil.which("rclone") or (str(RCLONE) if RCLONE.exists() else None)
     if not program:
-        pytest.skip("no rclone: scripts/install-dependencies bench")
+        pytest.skip("no rclone: scripts/install-dependencies test")
     server = bucket.server
     environment = {
         **os.environ, "RCLONE_CONFIG": "/dev/null", "RCLONE_S3_PROVIDER": "Ceph", "RCLONE_S3_ENDPOINT": server.endpoint,
@@ -38,11 +39,11 @@ def _remote(bucket, path=""):
 def _s3fs(bucket, scratch):
     """The same bucket as s3fs shows it."""
     if not shutil.which("s3fs"):
-        pytest.skip("no s3fs: scripts/install-dependencies bench")
+        pytest.skip("no s3fs: scripts/install-dependencies test")
     if os.geteuid() != 0:
         pytest.skip("s3fs is mounted by root")
     server, directory = bucket.server, scratch / "s3fs"
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     keys = scratch / "keys"
     keys.touch(mode=0o600)
     keys.write_text(f"{server.access_key}:{server.secret_key}\n")
@@ -86,6 +87,54 @@ def test_pail_reads_what_s3fs_wrote(mount, mnt, bucket, scratch):
     assert stat.filemode(status.st_mode) == "-rw----r--" and int(status.st_mtime) == TIME
     assert stat.filemode(os.stat(mnt / "dir").st_mode) == "drwxr-x---"
     assert os.readlink(mnt / "link") == "dir/file" and (mnt / "link").read_bytes() == b"text"
+
+
+def test_s3fs_and_pail_in_turn(mount, mnt, bucket, scratch):
+    """Each changes what the other made: bytes, modes, owners, names; small files and those of several parts."""
+    large = pattern(30_000_000)
+    (mnt / "small").write_bytes(b"pail")
+    (mnt / "large").write_bytes(large)
+    (mnt / "dir").mkdir(mode=0o711)
+    os.chown(mnt / "small", 1234, 2345)
+    mount.flush()
+    with _s3fs(bucket, scratch) as other:
+        assert sha256(other / "large") == sha256(mnt / "large")
+        status = os.stat(other / "small")
+        assert (status.st_uid, status.st_gid) == (1234, 2345)
+        with open(other / "small", "ab") as file:
+            file.write(b", s3fs")
+        os.chmod(other / "small", 0o606)
+        with open(other / "large", "r+b") as file:
+            file.seek(20_000_000)
+            file.write(b"changed by s3fs")
+        os.rename(other / "large", other / "dir" / "moved")
+        (other / "dir" / "empty").mkdir(mode=0o700)
+    mount.remount()
+    assert (mnt / "small").read_bytes() == b"pail, s3fs"
+    status = os.stat(mnt / "small")
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 2345, 0o606)
+    expected = large[:20_000_000] + b"changed by s3fs" + large[20_000_015:]
+    assert (mnt / "dir" / "moved").read_bytes() == expected
+    assert stat.S_IMODE(os.stat(mnt / "dir" / "empty").st_mode) == 0o700 and sorted(os.listdir(mnt)) == ["dir", "small"]
+    with open(mnt / "small", "ab") as file:
+        file.write(b", pail")
+    os.truncate(mnt / "dir" / "moved", 25_000_000)
+    mount.flush()
+    with _s3fs(bucket, scratch) as other:
+        assert (other / "small").read_bytes() == b"pail, s3fs, pail"
+        assert stat.S_IMODE(os.stat(other / "small").st_mode) == 0o606
+        assert (other / "dir" / "moved").read_bytes() == expected[:25_000_000]
+
+
+def test_rclone_finds_nothing_to_do_after_pail(mount, mnt, bucket, scratch):
+    """A tree that was copied onto the mount has, for rclone, the sizes, times and sums of the local one."""
+    tree = make_tree(scratch / "tree")
+    run("cp", "-a", tree, mnt / "tree")
+    mount.flush()
+    told = _rclone(bucket, "copy", "--dry-run", "--log-level", "INFO", tree, _remote(bucket, "tree")).stderr.decode()
+    assert "as --dry-run is set" not in told, told
+    told = _rclone(bucket, "check", "--one-way", tree, _remote(bucket, "tree")).stderr.decode()
+    assert "0 differences found" in told, told
 
 
 def test_rclone_reads_what_pail_wrote(mount, mnt, bucket, scratch):

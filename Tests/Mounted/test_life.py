@@ -12,8 +12,10 @@ import urllib.request
 import pytest
 from harness import mount_table
 from harness.content import pattern, write_large
+from harness.counting import counting_relay
 from harness.holders import holding
 from harness.processes import run, wait_for
+from harness.terminal import terminal
 
 pytestmark = [pytest.mark.needs("pail"), pytest.mark.first_server, pytest.mark.no_compare]
 
@@ -198,24 +200,42 @@ def test_status_tells_operations_and_processes(mount, mnt):
 
 
 def test_status_watched_in_a_terminal(mount, mnt):
-    """As a person sees it: in a tmux session, in place."""
-    if not shutil.which("tmux"):
-        pytest.skip("no tmux")
     (mnt / "file").write_bytes(pattern(1_000_000))
     mount.flush()
-    tmux = ["tmux", "-S", str(mount.scratch / "tmux")]
-    watch = f"exec {mount.tool.program} status --watch {mnt}"
-    subprocess.run([*tmux, "-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "20", watch],
-                   env=mount.environment, check=True, timeout=20)
-    try:
-        def screen():
-            return subprocess.run([*tmux, "capture-pane", "-p"], capture_output=True, text=True, timeout=20).stdout
-        wait_for(lambda: "operations/s" in screen(), 15, "the rates")
-        shown = screen()
+    with terminal(mount, f"exec {mount.tool.program} status --watch {mnt}") as shown_in:
+        wait_for(lambda: "operations/s" in shown_in.screen(), 30, "the rates")
+        shown = shown_in.screen()
         assert shown.count(str(mnt)) == 1, shown
         assert "PutObject" in shown and "p99" in shown and "processes" in shown, shown
-    finally:
-        subprocess.run([*tmux, "kill-server"], timeout=20)
+
+
+@pytest.mark.unmounted
+@pytest.mark.deadline(180)
+def test_a_drain_watched_in_a_terminal(mount, mnt, bucket):
+    """umount over a thin link: one line, in place, that tells how much, how fast and how long; then it is in S3."""
+    with counting_relay(bucket.server.endpoint, rate_mb=0.6) as relay:
+        mount.endpoint = relay.endpoint
+        mount.start()
+        (mnt / "small").write_text("the first upload, for which close() waits")
+        (mnt / "large").write_bytes(pattern(100_000_000))
+        for index in range(30):
+            (mnt / f"more{index}").write_bytes(pattern(100_000, index))
+        done = mount.scratch / "done"
+        command = f"{mount.tool.program} umount --timeout 120 {mnt}; echo $? > {done}; sleep 100"
+        bars = set()
+        with terminal(mount, command) as shown_in:
+            def ended():
+                bars.update(line for line in shown_in.screen().splitlines() if "%" in line)
+                return done.exists() and done.read_text()
+            wait_for(ended, 120, "the drain")
+        assert done.read_text() == "0\n" and not mount_table.at(mnt)
+        assert len(bars) > 5, bars
+        shares = sorted(int(re.search(r"(\d+) ?%", bar).group(1)) for bar in bars)
+        assert shares[0] < 50 < shares[-1], shares
+        assert all(len(bar) <= 100 for bar in bars)
+        assert any(re.search(r"MB/s|MiB/s", bar) for bar in bars), bars
+    assert bucket.get("large") == pattern(100_000_000)
+    assert all(bucket.get(f"more{index}") == pattern(100_000, index) for index in range(30))
 
 
 # MARK: logs
@@ -284,6 +304,10 @@ def test_lazily_means_now(mount, mnt, bucket):
     assert bucket.get("held") == pattern(100_000)
 
 
+def test_ps_knows_the_daemon(mount):
+    assert open(f"/proc/{mount.daemon()}/comm").read() == "pail\n"
+
+
 @pytest.mark.unmounted
 def test_secrets_are_nowhere_to_be_read(mount, mnt, bucket):
     mount.start()
@@ -325,6 +349,7 @@ def test_install_in_a_clean_root(mount):
 
 @pytest.mark.unmounted
 @pytest.mark.actors("root")
+@pytest.mark.deadline(240)
 def test_the_debian_package_in_a_clean_root(mount):
     """It names the packages of every library that the program needs, works where dpkg puts it, and leaves nothing."""
     repository = os.path.join(os.path.dirname(__file__), "..", "..")
@@ -352,14 +377,27 @@ def test_the_debian_package_in_a_clean_root(mount):
 
 # MARK: Python
 
-@pytest.mark.unmounted
-def test_the_recipe_for_python(mount, bucket):
-    """What doc/python.md shows works, and unmounts after an exception too."""
+def _recipe(mount, script, umount=""):
+    """Runs what doc/python.md shows, and a script behind it; `umount` are options for `pail umount`."""
     page = os.path.join(os.path.dirname(__file__), "..", "..", "doc", "python.md")
     with open(page) as file:
         (recipe,) = re.findall(r"```python\n(.*?)```", file.read(), re.S)
+    programs = mount.scratch / "bin"
+    programs.mkdir()
+    (programs / "pail").write_text(f'''#!/bin/sh
+if [ "$1" = umount ]; then shift; set -- umount {umount} "$@"; fi
+exec {mount.tool.program} "$@"
+''')
+    (programs / "pail").chmod(0o755)
+    environment = mount.environment | {"PATH": f"{programs}:{mount.environment['PATH']}"}
+    return run("python3", "-c", recipe + script, env=environment)
+
+
+@pytest.mark.unmounted
+def test_the_recipe_for_python(mount, bucket):
+    """What doc/python.md shows works, and unmounts after an exception too."""
     bucket.put("in", b"text")
-    script = recipe + f'''
+    _recipe(mount, f'''
 try:
     with mounted("{bucket.source}", "--ttl", "1") as data:
         text = open(data + "/in").read()
@@ -367,12 +405,33 @@ try:
             file.write(text.upper())
         raise KeyError(data)
 except KeyError as error:
-    import os
     assert not os.path.exists(error.args[0]), error
-'''
-    programs = mount.scratch / "bin"
-    programs.mkdir()
-    (programs / "pail").symlink_to(mount.tool.program)
-    environment = mount.environment | {"PATH": f"{programs}:{mount.environment['PATH']}"}
-    run("python3", "-c", script, env=environment)
+try:
+    with mounted("s3://there-is-no-such-bucket-4711"):
+        pass
+    raise AssertionError("mounted")
+except subprocess.CalledProcessError as error:
+    assert not os.path.exists(error.cmd[-1]), error
+''')
     assert bucket.get("out") == b"TEXT"
+
+
+@pytest.mark.unmounted
+def test_the_recipe_for_python_removes_no_objects(mount, bucket):
+    """A file that stays open keeps the mount: its directory is not removed through it."""
+    bucket.put_many({"in": b"text", "deep/er": b"deeper"})
+    result = _recipe(mount, f'''
+try:
+    with mounted("{bucket.source}") as data:
+        file = open(data + "/out", "w")
+        file.write("text")
+    raise AssertionError("unmounted")
+except subprocess.CalledProcessError as error:
+    assert error.returncode == 3, error
+print(data)
+''', umount="--timeout 1")
+    path = result.stdout.strip()
+    assert bucket.get("in") == b"text" and bucket.get("deep/er") == b"deeper"
+    mount.pail("umount", path)
+    assert bucket.get("out") == b"text" and os.listdir(path) == []
+    os.rmdir(path)

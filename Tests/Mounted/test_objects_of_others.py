@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from harness.content import pattern
 from harness.processes import wait_for
+from harness.streams import Inotify
 
 pytestmark = [pytest.mark.needs("s3"), pytest.mark.first_user]
 
@@ -124,6 +125,32 @@ def test_an_open_file_never_mixes_two_versions(mnt, bucket, mount):
             later = b""
     assert first == b"1" * 4096 and later in (b"", b"1" * 4096)
     assert (mnt / "object").read_bytes() == b"2" * size
+
+
+@pytest.mark.needs("pail")
+@pytest.mark.first_server
+@pytest.mark.parametrize("name", [
+    "plain", "größe", os.fsdecode(b"no \xff utf-8"),
+], ids=["plain", "utf-8", "bytes"])
+def test_inotify_hears_of_a_remote_removal(mnt, mount, bucket, name):
+    """Who watches a file is told that another client has removed it, once the directory is listed after `pail refresh`.
+
+    A lookup of the name does not do: its own answer may have dropped the name before the kernel is told. Who watches
+    the directory only hears nothing: the kernel tells that of removals by itself alone.
+    """
+    for each in (name, "kept"):
+        (mnt / each).write_text("text")
+    mount.flush()
+    assert sorted(os.listdir(mnt)) == sorted([name, "kept"])
+    with Inotify(mnt / name, mnt / "kept") as watch:
+        key, = set(bucket.files()) - {"kept"}
+        bucket.delete(key)
+        mount.pail("refresh", mnt)
+        assert os.listdir(mnt) == ["kept"]
+        assert watch.hears(mnt / name, Inotify.DELETE_SELF, 10)
+        assert not watch.hears(mnt / "kept", Inotify.DELETE_SELF, 0.1)
+        os.unlink(mnt / "kept")
+        assert watch.hears(mnt / "kept", Inotify.DELETE_SELF, 10)
 
 
 @pytest.mark.needs("pail")

@@ -36,6 +36,40 @@ def test_modes_are_enforced(mnt):
     assert (mnt / "closed").read_text() == "closed"
 
 
+WAYS_TO_CHANGE = {
+    "write": lambda path: path.open("r+b", buffering=0).write(b"x"),
+    "truncate": lambda path: os.truncate(path, 1),
+    "empty": lambda path: path.open("wb").close(),
+    "chown": lambda path: os.chown(path, os.getuid(), os.getgid()),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_CHANGE)
+def test_a_change_ends_the_right_to_run_as_another(mnt, mount, way):
+    """Root's writes do not, as on a local disk (write(2), chown(2))."""
+    program = mnt / "program"
+    program.write_bytes(b"text")
+    os.chmod(program, 0o6755)
+    assert os.stat(program).st_mode & 0o7777 == 0o6755
+    WAYS_TO_CHANGE[way](program)
+    kept = os.getuid() == 0 and way != "chown"
+    expected = 0o6755 if kept else 0o755
+    assert os.stat(program).st_mode & 0o7777 == expected
+    mount.remount()
+    assert os.stat(program).st_mode & 0o7777 == expected
+
+
+@pytest.mark.needs("pail")
+@pytest.mark.first_server
+def test_a_write_is_one_request_of_the_kernel(mnt, mount):
+    with open(mnt / "file", "wb", buffering=0) as file:
+        for _ in range(200):
+            file.write(b"x" * 128)
+    operations = mount.status()["operations"]
+    assert operations["write"]["count"] == 200
+    assert operations.get("getxattr", {"count": 0})["count"] < 20
+
+
 @pytest.mark.actors("user")
 def test_only_root_gives_files_away(mnt):
     (mnt / "file").touch()

@@ -202,8 +202,6 @@ def slice_of_netcdf(path):
         return dataset["t2m"][::4]
 
 
-# Known: the kernel reads up to two of its windows beyond each run, and the end of the first run cannot be foreseen.
-@pytest.mark.xfail(strict=True, reason="1.8 to 2.5 times: the kernel's read-ahead, and the first run")
 @pytest.mark.parametrize("form", ["hdf5", "netcdf4"])
 def test_a_slice_with_a_stride(mount, mnt, scratch, bucket, form):
     shape, chunk = (24, 512, 1024), (1, 512, 512)
@@ -226,7 +224,8 @@ def test_a_slice_with_a_stride(mount, mnt, scratch, bucket, form):
         assert numpy.array_equal(Forked(lambda: read(mnt / "grid")).result(), data[::4])
         seen = traffic.look()
         assert seen.bytes <= 1.5 * needed, f"the library reads {needed} bytes; {seen.bytes / needed:.2f} times: {seen}"
-        assert len(seen.gets) <= 60, seen
+        # Shorter windows are more of them: 49 to 61 were seen.
+        assert len(seen.gets) <= 80, seen
 
 
 def test_fio_verifies(mount, mnt, scratch, bucket):

@@ -240,6 +240,17 @@ def test_warm_reads_a_tree_into_the_cache(mount, mnt, bucket):
         assert mount.pail("warm", "--jobs", "none", mnt, check=False).code == 2
 
 
+def test_warm_brings_what_only_the_kernel_has(mount, mnt, bucket):
+    """What the kernel holds is read through the mount all the same, so that the mount has it."""
+    bucket.put("large", pattern(30_000_000))
+    mount.start("--memory", "32M")
+    check(mnt / "large", pattern(30_000_000))
+    mount.pail("cache", "clear", "--cache-dir", mount.cache)
+    assert "1 file" in mount.pail("warm", mnt / "large").stdout
+    assert os.getxattr(mnt / "large", "user.pail.cached-bytes") == b"30000000"
+    mount.stop()
+
+
 def test_warm_stops_at_the_size_of_the_cache(mount, mnt, bucket):
     bucket.put_many({f"dir/f{index}": pattern(10_000_000) for index in range(6)})
     mount.start("--memory", "32M", "--cache-size", "0")

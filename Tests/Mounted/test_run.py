@@ -142,3 +142,9 @@ def test_other_directories_are_as_they_were(mount):
     assert result.stdout.split() == [str(mount.scratch), str(os.geteuid())]
     assert (mount.scratch / "here").stat().st_mtime >= before - 1
     (mount.scratch / "here").unlink()
+
+
+@pytest.mark.parametrize("words", [["--foreground"], ["-o", "foreground"]], ids=" ".join)
+def test_nothing_runs_in_the_foreground(mount, bucket, words):
+    result = mount.pail("run", *words, bucket.source, "--", "true", check=False)
+    assert result.code == 2 and "--foreground" in result.stderr, str(result)

@@ -140,3 +140,26 @@ def test_a_mount_that_cannot_be_kept_is_given_up(mount):
     mount.start()
     assert (mount.path / "kept").read_text() == "kept"
     mount.stop()
+
+
+def test_the_log_is_opened_again_by_both(mount):
+    """SIGHUP to the supervisor: what it says later is in the new file."""
+    mount.start(*OPTIONS, "--log-file", str(mount.log))
+    pid = mount.status()["pid"]
+    with open(f"/proc/{pid}/stat") as file:
+        supervisor = int(file.read().rpartition(")")[2].split()[1])
+    old = mount.log.with_suffix(".1")
+    mount.log.rename(old)
+    os.kill(supervisor, signal.SIGHUP)
+    wait_for(lambda: mount.log.exists() and mount.log.read_text().count("opened again") == 2, 10, "the new log")
+    _kill(mount)
+    wait_for(lambda: _is_replaced(mount, pid), 10, "another process serves")
+    assert "another one goes on" in mount.log.read_text() and "another one goes on" not in old.read_text()
+    mount.stop()
+
+
+@pytest.mark.parametrize("words", [["mount", "--foreground"], ["run"], ["run", "-o", "supervised"]], ids=" ".join)
+def test_where_nobody_supervises(mount, bucket, words):
+    mnt = [mount.path] if words[0] == "mount" else ["--", "true"]
+    result = mount.pail(*words, *([] if "-o" in words else OPTIONS), bucket.source, *mnt, check=False)
+    assert result.code == 2 and "--supervised" in result.stderr and len(result.stderr.splitlines()) <= 2, str(result)

@@ -90,6 +90,27 @@ def test_what_the_mount_has_of_a_file(mnt, bucket, mount):
     assert os.listxattr(mnt / "written") == []
 
 
+@pytest.mark.first_server
+def test_many_changes_are_one_request(mnt, bucket, mount):
+    """Attributes of a file that is in the bucket: one copy of the object onto itself, two on a machine too busy for the first
+    seven calls to come within half a second."""
+    bucket.put("file", b"x" * 1_000_000)
+    assert (mnt / "file").stat().st_size == 1_000_000
+    before = mount.status()["requests"]
+    for number in range(5):
+        os.setxattr(mnt / "file", f"user.n{number}", b"value")
+    os.chmod(mnt / "file", 0o640)
+    os.utime(mnt / "file", (1_500_000_000, 1_600_000_000))
+    mount.flush()
+    after = mount.status()["requests"]
+
+    def added(name):
+        return after.get(name, {"count": 0})["count"] - before.get(name, {"count": 0})["count"]
+    assert 1 <= added("CopyObject") <= 2 and added("PutObject") == added("GetObject") == 0, after
+    metadata = bucket.head("file")["Metadata"]
+    assert metadata["n4"] == "value" and int(metadata["mode"]) & 0o777 == 0o640, metadata
+
+
 def test_programs_that_copy_attributes(mnt, scratch, mount):
     tree = scratch / "tree"
     (tree / "sub").mkdir(parents=True)

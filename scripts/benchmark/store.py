@@ -225,9 +225,11 @@ class Curl:
     def url(self, operation: str, **parameters) -> str:
         return self.client.generate_presigned_url(operation, Params={"Bucket": BUCKET, **parameters}, ExpiresIn=7200)
 
-    def add(self, url: str, **options: str) -> None:
+    def add(self, url: str, **options: str | list[str]) -> None:
+        """A request, and curl's options for it; a list gives one several times."""
         lines = [f'url = "{url}"', 'output = "/dev/null"', 'write-out = "%{http_code}\\n"', "silent"]
-        lines += [f'{name.replace("_", "-")} = "{value}"' for name, value in options.items()]
+        for name, values in options.items():
+            lines += [f'{name.replace("_", "-")} = "{value}"' for value in ([values] if isinstance(values, str) else values)]
         self.entries.append("\n".join(lines))
 
     def get(self, key: str, first: int | None = None, last: int | None = None) -> None:

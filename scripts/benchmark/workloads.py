@@ -8,6 +8,10 @@ from .report import Run
 from .store import BIG_SEED, BUCKET, FILELOAD, FIRST_SEED, MB, PART_BYTES, SMALL_SEED, Curl, Relay, Store
 
 
+#: What the server is asked to copy at once where an object is changed.
+COPY_BYTES = 32 << 20
+
+
 class Workload:
     """One row of the table. `run` does the timed work through the mount; everything in it is another process."""
 
@@ -308,6 +312,23 @@ class ChangeBig(Writing):
 
     def expected_bytes(self) -> int:
         return self.object_bytes
+
+    def limit(self, relay, prefix):
+        # An object is never changed: the server copies what stays, and that alone is timed here.
+        curl = Curl(self.store, relay)
+        client, key, source = self.store.client, f"{prefix}/limit", f"{prefix}/big"
+        upload = client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+        for number in range(-(-self.object_bytes // COPY_BYTES)):
+            last = min((number + 1) * COPY_BYTES, self.object_bytes) - 1
+            ranges = {"CopySource": {"Bucket": BUCKET, "Key": source}, "CopySourceRange": f"bytes={number * COPY_BYTES}-{last}"}
+            url = curl.url("upload_part_copy", Key=key, UploadId=upload, PartNumber=number + 1, **ranges)
+            headers = {
+                "x-amz-copy-source": f"{BUCKET}/{source}", "x-amz-copy-source-range": ranges["CopySourceRange"],
+                "Content-Length": "0",
+            }
+            curl.add(url, request="PUT", header=[f"{name}: {value}" for name, value in headers.items()])
+        curl.after = lambda: client.abort_multipart_upload(Bucket=BUCKET, Key=key, UploadId=upload)
+        return curl
 
 
 class Overwrite(ChangeBig):

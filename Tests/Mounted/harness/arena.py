@@ -5,6 +5,7 @@ import os
 import pickle
 import socket
 import stat
+import time
 
 #: The kinds of files that a name can lead to.
 KINDS = ["file", "directory", "symlink", "dangling", "fifo", "socket", "character", "block"]
@@ -29,6 +30,17 @@ class Arena:
         assert label not in self.outcomes, f"'{label}' twice"
         self.outcomes[label] = outcome(action, *arguments)
         return self.outcomes[label]
+
+    def watch(self, label, paths, action, *arguments):
+        """Makes a call and books its outcome, and which of the paths' times (of content, of change) it has moved.
+
+        `rest()` comes between making the paths and this.
+        """
+        before = [outcome(_times, path) for path in paths]
+        self.note(label, action, *arguments)
+        self.note(f"{label}: moved", lambda: [
+            [old != new for old, new in zip(first, outcome(_times, path))] if isinstance(first, tuple) else first
+            for first, path in zip(before, paths)])
 
 
 def outcome(action, *arguments):
@@ -78,6 +90,25 @@ class Here:
         os.close(self.before)
 
 
+class Acting:
+    """Acts as another user for a while, without a process of its own: calls are checked against the effective ids."""
+
+    def __init__(self, uid, gid, groups=()):
+        self.uid, self.gid, self.groups = uid, gid, list(groups)
+
+    def __enter__(self):
+        self.before = os.geteuid(), os.getegid(), os.getgroups()
+        os.setgroups(self.groups)
+        os.setegid(self.gid)
+        os.seteuid(self.uid)
+
+    def __exit__(self, *_):
+        uid, gid, groups = self.before
+        os.seteuid(uid)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
 def as_user(uid, gid, action, *arguments, groups=()):
     """The outcome of a call made by another user, in a process of its own."""
     read, write = os.pipe()
@@ -93,6 +124,16 @@ def as_user(uid, gid, action, *arguments, groups=()):
         data = pipe.read()
     os.waitpid(pid, 0)
     return pickle.loads(data)
+
+
+def rest():
+    """Waits until the clock of files (4 ms, or 10) has moved on, so that a later change has a later time."""
+    time.sleep(0.03)
+
+
+def _times(path):
+    status = os.lstat(path)
+    return status.st_mtime_ns, status.st_ctime_ns
 
 
 def kind_and_mode(path):

@@ -119,6 +119,14 @@ class Bucket:
         """The multipart uploads that were begun and not completed."""
         return self.client.list_multipart_uploads(Bucket=self.name, Prefix=self.prefix).get("Uploads", [])
 
+    def parts(self, upload):
+        """What was sent of a multipart upload that is one of `open_uploads`."""
+        try:
+            return self.client.list_parts(Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"]).get("Parts", [])
+        except ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 404, error
+            return []
+
     def clear(self):
         keys = [self.prefix + key for key in self.keys()]
         # XML cannot carry control characters: such keys cannot be deleted in a batch.
