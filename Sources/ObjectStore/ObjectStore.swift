@@ -73,7 +73,8 @@ public protocol ObjectStore: Sendable {
     /// Gives a multipart upload up. One that is not there any more is no error.
     func abortUpload(_ upload: UploadID, key: ObjectKey) async throws(StoreError)
 
-    /// The parts that the store holds for an upload, by number.
+    /// The parts that the store holds for an upload, by number. Some stores keep what was sent under a number earlier as well,
+    /// and complete an upload by either: then that is among them.
     func listParts(_ upload: UploadID, key: ObjectKey) async throws(StoreError) -> [UploadedPart]
 }
 

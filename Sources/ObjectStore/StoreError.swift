@@ -80,6 +80,14 @@ public struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
     /// Whether the store does not know, or has spoiled, the multipart upload that the request was for.
     public var isLostUpload: Bool { kind == .notFound && code == Self.noSuchUpload || code == "InvalidPart" }
 
+    /// Of a request that writes: whether it may have been done, or may still be.
+    public var isOutcomeOpen: Bool {
+        switch kind {
+        case .timedOut, .cancelled, .unreachable, .serverFault, .malformedResponse: true
+        default: mayHaveHappened
+        }
+    }
+
     /// One line for the log: operation, key, code, status, request id, message.
     public var description: String {
         var parts = [operation]

@@ -40,6 +40,11 @@ struct OpenUpload: Sendable, Equatable {
     var isConfirmed: Bool
     /// By number; the bytes of each are what the file has now.
     private(set) var parts: [Int: SentPart] = [:]
+    /// Numbers under which another body may still arrive: a request that was given up, or answered before the bytes were
+    /// changed, has attempts that nobody waits for.
+    private var contested: Set<Int> = []
+    /// It was not what was known of it, or an earlier process began it, of which nobody knows what it was sending at its end.
+    private var isDoubtful = false
     /// No part ends behind this: a write behind everything that was sent costs nothing.
     private var end = 0
 
@@ -59,8 +64,21 @@ struct OpenUpload: Sendable, Equatable {
     mutating func invalidate(_ range: ByteRange) -> Int? {
         guard range.lowerBound < end else { return nil }
         let dropped = parts.values.filter { $0.range.overlaps(range) }.map(\.number)
-        for number in dropped { parts[number] = nil }
+        for number in dropped {
+            parts[number] = nil
+            contested.insert(number)
+        }
         return dropped.min()
+    }
+
+    /// A request for the part of that number has ended, and may still take effect.
+    mutating func contest(_ number: Int) {
+        contested.insert(number)
+    }
+
+    /// Whether nothing but what was acknowledged can be in the part of that number.
+    func isSettled(_ number: Int) -> Bool {
+        !isDoubtful && !contested.contains(number)
     }
 
     /// Whether bytes of a part are among `range`.
@@ -70,12 +88,13 @@ struct OpenUpload: Sendable, Equatable {
 
     /// Keeps what the store holds, and forgets the rest.
     mutating func confirm(_ listed: [UploadedPart]) {
-        let held = Dictionary(listed.map { ($0.number, $0) }, uniquingKeysWith: { _, last in last })
+        // Some stores list what was sent under a number earlier, too, and complete an upload by any of it.
+        let held = Dictionary(grouping: listed, by: \.number)
         parts = parts.filter { number, part in
-            guard let listed = held[number] else { return false }
-            return listed.etag == part.etag && listed.byteCount == part.range.count
+            held[number]?.contains { $0.etag == part.etag && $0.byteCount == part.range.count } == true
         }
         isConfirmed = true
+        isDoubtful = true
     }
 
     /// Whether a planned part is there already.

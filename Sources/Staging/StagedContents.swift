@@ -214,9 +214,14 @@ extension StagedContents {
         self.upload = nil
     }
 
-    /// The upload is not there any more.
-    mutating func loseUpload() {
-        upload = nil
+    /// A request for the part of that number has ended without the part being known to be there, and may still take effect.
+    mutating func contestPart(_ number: Int) {
+        upload?.contest(number)
+    }
+
+    /// The store must be asked again which parts it has.
+    mutating func doubtUpload() {
+        upload?.isConfirmed = false
     }
 
     mutating func confirmUpload(_ listed: [UploadedPart]) {

@@ -37,18 +37,25 @@ extension StagedFile {
         }
     }
 
-    /// The store does not know the upload any more, seen by the file's worker: it begins another one. Returns false when
-    /// bytes of the file were in it alone, or when this happens again and again.
+    /// The store does not know the upload any more, or has other bytes in a part than it acknowledged, seen by the file's
+    /// worker. It begins another one, and this one is given up; where bytes of the file are in it alone, the store is asked
+    /// what it has. Returns false when this happens again and again.
     func loseUpload() -> Bool {
-        state.withLock { state in
-            guard state.contents.freed.isEmpty, state.lostUploadCount < 3 else { return false }
+        let isLost = state.withLock { state in
+            guard state.lostUploadCount < 3 else { return false }
             state.lostUploadCount += 1
             state.phase = .queued
             state.snapshotBytes = 0
-            state.contents.loseUpload()
+            if state.contents.freed.isEmpty {
+                state.contents.orphanUpload()
+            } else {
+                state.contents.doubtUpload()
+            }
             do throws(StagingError) { try state.rewriteJournal() } catch {}
             return true
         }
+        if isLost { area.abortOrphans(of: self) }
+        return isLost
     }
 
     /// The upload replaces another version than the one that the file was made from, seen by the file's worker: that one is
@@ -123,11 +130,16 @@ extension StagedFile {
     }
 
     /// Books the end of a part: with the ETag that the store gave it, or nil when it failed.
-    func endPart(_ part: UploadPlan.Part, number: Int, etag: ETag?, of upload: UploadReference) {
+    /// - Parameter mayArrive: whether the store may still take the body of a request that failed.
+    func endPart(
+        _ part: UploadPlan.Part, number: Int, etag: ETag?, mayArrive: Bool = true, of upload: UploadReference
+    ) {
         let waiters: [OneShot<Void>] = state.withLock { state in
             let isFresh = state.stream.end(number: number)
             defer { state.stream.waiters = [] }
-            guard let etag, isFresh, !state.abandoned, state.contents.upload?.reference == upload else {
+            guard !state.abandoned, state.contents.upload?.reference == upload else { return state.stream.waiters }
+            guard let etag, isFresh else {
+                if mayArrive { state.contents.contestPart(number) }
                 return state.stream.waiters
             }
             let sent = SentPart(number: number, range: part.range, source: part.source, etag: etag)
@@ -221,7 +233,7 @@ extension StagedFile {
                 let range = layout.range(number: number, offset: offset)
                 offset = range.upperBound
                 // Only parts that any longer file has, too: the last one changes when the file grows.
-                guard upload.has(.init(range: range, source: .staged), number: number),
+                guard upload.has(.init(range: range, source: .staged), number: number), upload.isSettled(number),
                     state.contents.local.contains(range), !state.isBeingRead(range)
                 else { continue }
                 do throws(StagingError) { try state.record(.freed(range)) } catch { break }

@@ -124,7 +124,7 @@ extension UploadQueue {
             return nil
         } catch {
             let wasStale = file.isStale(part: number)
-            file.endPart(part, number: number, etag: nil, of: upload)
+            file.endPart(part, number: number, etag: nil, mayArrive: error.isOutcomeOpen, of: upload)
             // The body refused because the part is another now: no failure of the store.
             return wasStale && error.kind == .sourceFailed ? nil : error
         }

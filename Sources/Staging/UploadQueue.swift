@@ -347,12 +347,7 @@ public final class UploadQueue: Sendable {
             }
             return (ObjectVersion(key: identity.key, etag: etag, byteCount: identity.byteCount), properties)
         } catch {
-            // These leave open whether the store did it, and so does an earlier attempt whose answer was lost.
-            switch error.kind {
-            case .timedOut, .cancelled, .unreachable, .serverFault, .malformedResponse: break
-            default:
-                if let pending, !pending.wasUncertain, !error.mayHaveHappened { file.refutePublication(pending.mark) }
-            }
+            if let pending, !pending.wasUncertain, !error.isOutcomeOpen { file.refutePublication(pending.mark) }
             if error.kind == .preconditionFailed, identity.condition != .none || identity.base != nil {
                 throw .conflict(savedAs: nil)
             }

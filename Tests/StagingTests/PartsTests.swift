@@ -93,6 +93,45 @@ struct PartsTests {
         #expect(isWhole)
     }
 
+    /// A part that an ended process had sent comes late, over what was acknowledged: the completion is refused.
+    @Test func regression_spoiledUploadsAreGivenUp() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        let (file, content) = try await streamed(fixture)
+        let upload = try #require(fixture.store.openUploads.first)
+        _ = try await fixture.store.uploadPart(
+            upload.id, key: upload.key, number: 1, body: ByteArraySource(Array(repeating: 7, count: 2 * Self.unit)))
+        try await fixture.queue.flush(file)
+        let isWhole = fixture.store.bytes(at: "streamed") == content
+        #expect(isWhole)
+        #expect(await untilNoUploadIsOpen(fixture.store))
+    }
+
+    /// Bytes whose only home were a part that an older body may still replace would be lost with it.
+    @Test func regression_partsThatMayBeReplacedKeepTheirBytesHere() async throws {
+        let fixture = try StagingFixture(limitBytes: 64 * Self.unit, isSmall: true)
+        defer { fixture.removeDirectory() }
+        var (file, content) = try await streamed(fixture)
+        let upload = try #require(fixture.store.openUploads.first)
+        let first = try #require(upload.parts.first)
+        let old = Array(content[..<first.byteCount])
+        try file.write([9], at: 5)
+        content[5] = 9
+        fixture.queue.stream(file, isUrgent: true)
+        await file.streamTask?.value
+        let sentAgain = try #require(fixture.store.openUploads.first?.parts.first)
+        #expect(sentAgain.etag != first.etag)
+        fixture.queue.freeSentParts()
+        #expect(!file.isInTransit(ByteRange(0, 10)))
+        #expect(file.hasBytesInTransit, "the other parts are given up")
+        // An attempt of the first request arrives.
+        _ = try await fixture.store.uploadPart(upload.id, key: upload.key, number: 1, body: ByteArraySource(old))
+        try await fixture.queue.flush(file)
+        let isWhole = fixture.store.bytes(at: "streamed") == content
+        #expect(isWhole)
+        #expect(fixture.store.openUploads.isEmpty)
+    }
+
     /// The header of a file is often written last.
     @Test func whatIsWrittenAgainIsSentAgain() async throws {
         let fixture = try StagingFixture(isSmall: true)

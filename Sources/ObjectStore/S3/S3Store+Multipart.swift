@@ -21,7 +21,7 @@ extension S3Store {
     ) async throws(StoreError) -> ETag {
         let integrity =
             body.byteCount < Self.askingBytesMin
-            ? configuration.integrity : await partIntegrity(upload, key: key, number: number)
+            ? configuration.integrity : await partIntegrity(key)
         let body = try await self.upload(body, operation: .uploadPart, key: key, integrity: integrity)
         do throws(S3CallFailure) {
             let part = builder.uploadPart(upload.value, key: key, number: number, checksum: body.checksum)
@@ -37,26 +37,27 @@ extension S3Store {
 
     /// The checksum that goes with a part, beside the signature; nil where that has the part's SHA-256 and the server is known
     /// to compare it: an MD5 besides would cost more than everything else that is done with a part.
-    private func partIntegrity(
-        _ upload: UploadID, key: ObjectKey, number: Int
-    ) async -> S3StoreConfiguration.Integrity? {
+    private func partIntegrity(_ key: ObjectKey) async -> S3StoreConfiguration.Integrity? {
         guard isPayloadSigned, configuration.integrity == .contentMD5 else { return configuration.integrity }
         let mustAsk = state.withLock { state in
             defer { if state.payloadComparison == .unknown { state.payloadComparison = .asked } }
             return state.payloadComparison == .unknown
         }
         // Parts that are sent meanwhile by others have their MD5.
-        if mustAsk { await askForPayloadComparison(upload, key: key, number: number) }
+        if mustAsk { await askForPayloadComparison(key) }
         return state.withLock { $0.payloadComparison == .done } ? nil : configuration.integrity
     }
 
-    /// Sends a part whose body is not what was signed, before the real one of that number, which replaces it where the server
-    /// took it. No other request shows what servers do, and not all of them compare.
-    private func askForPayloadComparison(_ upload: UploadID, key: ObjectKey, number: Int) async {
-        var call = S3Call(builder.uploadPart(upload.value, key: key, number: number), body: .forged())
+    /// Sends a part whose body is not what was signed, in an upload of its own: its answer may be lost, and the part then come
+    /// after others, and no request of the caller's upload may be followed by such a body. No other request shows what servers
+    /// do, and not all of them compare.
+    private func askForPayloadComparison(_ key: ObjectKey) async {
+        var answer = PayloadComparison.unknown
+        defer { state.withLock { $0.payloadComparison = answer } }
+        guard let upload = try? await createUpload(key, properties: ObjectProperties()) else { return }
+        var call = S3Call(builder.uploadPart(upload.value, key: key, number: 1), body: .forged())
         call.retry = .never
         call.isTrial = true
-        let answer: PayloadComparison
         do throws(S3CallFailure) {
             _ = try await perform(call)
             answer = .notDone
@@ -64,7 +65,8 @@ extension S3Store {
             let isRefusal = (400..<500).contains(error.error.httpStatus ?? 0)
             answer = error.error.code == "XAmzContentSHA256Mismatch" ? .done : isRefusal ? .notDone : .unknown
         }
-        state.withLock { $0.payloadComparison = answer }
+        // What it leaves where this fails is one byte at most.
+        try? await abortUpload(upload, key: key)
     }
 
     public func completeUpload(
@@ -136,6 +138,19 @@ extension S3Store {
                 throw StoreError(error, answer, operation: .listParts, key: key)
             }
         } while marker != nil
-        return parts
+        return parts.withoutRepetitions
+    }
+}
+
+extension [UploadedPart] {
+    /// Without parts that are listed again. SeaweedFS keeps a part that was sent anew beside the earlier one, lists both, and
+    /// completes an upload by either.
+    fileprivate var withoutRepetitions: Self {
+        var seen: [Int: Self] = [:]
+        return filter { part in
+            let isNew = seen[part.number]?.contains(part) != true
+            if isNew { seen[part.number, default: []].append(part) }
+            return isNew
+        }
     }
 }
