@@ -33,7 +33,7 @@ def _judge(mount, result, path, before, code):
     assert "Fatal error" not in result.stderr and mount.bucket.server.secret_key not in result.output, str(result)
     assert not mount_table.at(path), "a mount is left"
     assert (os.path.isdir(path) and os.listdir(path)) == before
-    wait_for(lambda: not mount.daemons(), 2, "no process is left")
+    wait_for(lambda: not mount.daemons(), 10, "no process is left")
     return result.stderr
 
 
@@ -302,7 +302,7 @@ def test_interrupted_while_it_waits(mount, mnt):
         time.sleep(1)
         process.send_signal(2)
         assert process.wait(5) != 0
-        wait_for(lambda: not mount.daemons(), 5, "no process is left")
+        wait_for(lambda: not mount.daemons(), 20, "no process is left")
     assert not mount_table.at(mnt)
 
 

@@ -248,17 +248,17 @@ def test_the_log_at_run_time(mount, mnt, bucket):
     assert os.listdir(mnt) == ["file"]
     assert "readdir" not in mount.log.read_text()
     os.kill(mount.daemon(), signal.SIGUSR2)
-    wait_for(lambda: "level debug" in mount.log.read_text(), 5, "the level")
+    wait_for(lambda: "level debug" in mount.log.read_text(), 20, "the level")
     assert (mnt / "file").read_bytes() == b"text"
-    wait_for(lambda: re.search(r"debug fuse: (open|read) '/file' by \d+: ok in \d+ us", mount.log.read_text()), 5,
+    wait_for(lambda: re.search(r"debug fuse: (open|read) '/file' by \d+: ok in \d+ us", mount.log.read_text()), 20,
              "an operation in the log")
     assert re.search(r"debug s3: GetObject \S*file 20[06] in \d+ us, try 1, request \S+", mount.log.read_text())
     os.kill(mount.daemon(), signal.SIGUSR2)
-    wait_for(lambda: "level info" in mount.log.read_text(), 5, "the level")
+    wait_for(lambda: "level info" in mount.log.read_text(), 20, "the level")
     old = mount.log.with_suffix(".1")
     mount.log.rename(old)
     os.kill(mount.daemon(), signal.SIGHUP)
-    wait_for(mount.log.exists, 5, "the new log")
+    wait_for(mount.log.exists, 20, "the new log")
     assert oct(mount.log.stat().st_mode & 0o777) == "0o600"
     assert os.listdir(mnt) == ["file"]
     mount.stop()
