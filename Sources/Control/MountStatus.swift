@@ -11,6 +11,10 @@ public struct MountStatus: Sendable, Codable, Equatable {
     /// The version of pail that serves the mount.
     public var version: String
     public var pid: Int32
+    /// The file that the process executes, with ` (deleted)` behind it when it was replaced since; nil from daemons that do not tell.
+    public var program: String?
+    /// Whether another process can go on in its place; nil from daemons that do not tell.
+    public var isSupervised: Bool?
     /// Absolute and canonical.
     public var mountpoint: String
     /// `s3://bucket/prefix`
@@ -376,7 +380,8 @@ public struct MountStatus: Sendable, Codable, Equatable {
 
     enum CodingKeys: String, CodingKey {
         case version, pid, mountpoint, source, endpoint, region, state, uploads, leftovers, cache, prefetch, requests
-        case operations, waiting, processes, damaged, renames
+        case operations, waiting, processes, damaged, renames, program
+        case isSupervised = "supervised"
         case oldestDirtySeconds = "oldest_dirty_seconds"
         case startedAt = "started_at"
         case uptimeSeconds = "uptime_seconds"

@@ -18,6 +18,7 @@ final class MountControl: ControlDelegate {
     private let startedAt: Timestamp
     private let startedNanoseconds: UInt64
     private let drainCount = Atomic<Int>(0)
+    private let isHandingOver = Atomic(false)
     private let time = SystemTime()
     private let found = Lock<(leftovers: [MountStatus.Leftover], atNanoseconds: UInt64)?>(nil)
     private static let leftoversNanoseconds: UInt64 = 10_000_000_000
@@ -51,6 +52,8 @@ final class MountControl: ControlDelegate {
             startedAt: MountStatus.timeText(secondsSince1970: startedAt.seconds),
             uptimeSeconds: Int((now - startedNanoseconds) / 1_000_000_000))
         status.state = drainCount.load(ordering: .relaxed) > 0 ? .draining : .mounted
+        status.program = ProcessFacts.program
+        status.isSupervised = mount.place != nil
         status.isReadOnly = mount.plan.isReadOnly
         if case .unreachable(let since) = mount.store.reachability {
             status.unreachableSeconds = Int((now &- min(now, since)) / 1_000_000_000)
@@ -118,6 +121,23 @@ final class MountControl: ControlDelegate {
 
     func refresh(path: String) async throws(ControlError) {
         mount.fileSystem.refresh(path: path)
+    }
+
+    func upgrade(program: String) async throws(ControlError) {
+        guard isHandingOver.compareExchange(expected: false, desired: true, ordering: .relaxed).exchanged else {
+            throw ControlError(.stopping, "another program is about to go on")
+        }
+        do throws(ControlError) {
+            try mount.prepareHandOver(to: program)
+        } catch {
+            isHandingOver.store(false, ordering: .relaxed)
+            throw error
+        }
+        Task {
+            // The answer goes to the client first. One that does not get it finds out as well.
+            try? await time.sleep(nanoseconds: 20_000_000)
+            await mount.handOver()
+        }
     }
 
     /// What other mounts left staged, looked up now and then: they may have been mounted again meanwhile.
