@@ -7,6 +7,7 @@ internal import Control
 internal import FileSystem
 internal import FuseAdapter
 internal import Glibc
+internal import ObjectModel
 internal import ObjectStore
 internal import S3Protocol
 internal import Staging
@@ -186,6 +187,13 @@ final class MountControl: ControlDelegate {
             MountStatus.Waiting(
                 operation: waiting.operation, path: Self.relative(mount.fileSystem.path(waiting.number)),
                 pid: waiting.threadID, seconds: Double(waiting.nanoseconds) / 1e9)
+        }
+        let now = time.monotonicNanoseconds
+        status.requestsUnderWay = mount.store.requestsUnderWay.prefix(MountStatus.requestsUnderWayMax).map { request in
+            MountStatus.RequestUnderWay(
+                operation: request.operation.rawValue, key: request.key?.string, attempt: request.attempt,
+                isHedge: request.isHedge,
+                seconds: Double(now &- min(now, request.startNanoseconds)) / 1e9)
         }
         status.processes = ProcessFacts.processes(mount.traffic.callerCounts(), countMax: MountStatus.processesMax)
     }
