@@ -39,7 +39,16 @@ public struct StagedRest: Sendable, Equatable {
         guard let slash = session.lastIndex(of: "/"), let identity = StagingArea.readText(session + "/owner") else {
             return []
         }
-        return sessions(in: String(session[..<slash])) { $0 != identity }.compactMap { directory, identity in
+        return leftovers(in: String(session[..<slash])) { $0 != identity }
+    }
+
+    /// What this user's ended mounts left in a state directory, of whatever bucket; by session. Nothing when there is no such directory.
+    public static func ofAll(stateDirectory: String) -> [StagingLeftover] {
+        leftovers(in: stateDirectory + "/staging") { _ in true }
+    }
+
+    private static func leftovers(in root: String, where isWanted: (String) -> Bool) -> [StagingLeftover] {
+        sessions(in: root, where: isWanted).compactMap { directory, identity in
             var rest = StagedRest()
             rest.add(directory)
             guard !rest.isEmpty else { return nil }
@@ -70,7 +79,7 @@ public struct StagedRest: Sendable, Equatable {
             let directory = root + "/" + name
             var status = stat()
             guard lstat(directory + "/owner", &status) == 0, status.st_mode & S_IFMT == S_IFREG,
-                !locked.contains(UInt64(status.st_ino)),
+                status.st_uid == geteuid(), !locked.contains(UInt64(status.st_ino)),
                 let identity = StagingArea.readText(directory + "/owner"), isWanted(identity)
             else { return nil }
             return (directory, identity)
