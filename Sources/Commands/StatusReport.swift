@@ -53,7 +53,8 @@ public enum StatusReport {
         let place = leftover.mountpoint.isEmpty ? "another mount" : leftover.mountpoint
         return Message.oneLine(
             "left behind by \(place): \(Message.count(leftover.files, "file")), \(ByteCount.describe(leftover.bytes)); "
-                + "mount \(leftover.source)\(leftover.endpoint.map { " --endpoint \($0)" } ?? "") to upload them")
+                + "mount \(leftover.source)\(leftover.endpoint.map { " --endpoint \($0)" } ?? "")\(leftover.needsCustomerKey == true ? " with its --sse-c-key-file" : "") to upload them"
+        )
     }
 
     private static func toUpload(_ status: MountStatus) -> String {

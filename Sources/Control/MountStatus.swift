@@ -228,6 +228,13 @@ public struct MountStatus: Sendable, Codable, Equatable {
         public var directory: String?
         public var files: Int
         public var bytes: Int
+        /// It is to be encrypted by a customer's key: only a mount with the same one uploads it. Nil: not so.
+        public var needsCustomerKey: Bool?
+
+        enum CodingKeys: String, CodingKey {
+            case source, endpoint, mountpoint, directory, files, bytes
+            case needsCustomerKey = "needs_customer_key"
+        }
 
         public init(
             source: String, endpoint: String? = nil, mountpoint: String, directory: String? = nil, files: Int,

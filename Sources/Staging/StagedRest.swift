@@ -31,7 +31,10 @@ public struct StagedRest: Sendable, Equatable {
 
     /// The same by the name of the bucket, whatever its endpoint: for who knows no session.
     public static func ofBucket(named bucket: String, stateDirectory: String) -> StagedRest {
-        ended(in: stateDirectory + "/staging") { $0.hasSuffix(" \(bucket)") }
+        ended(in: stateDirectory + "/staging") { identity in
+            // Endpoint, bucket, and what else tells whose it is.
+            identity.split(separator: " ").dropFirst().first.map { $0 == bucket } ?? false
+        }
     }
 
     /// What ended mounts of other buckets left beside a session, one for each of theirs; by session.

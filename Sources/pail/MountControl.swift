@@ -224,13 +224,17 @@ final class MountControl: ControlDelegate {
 }
 
 extension MountStatus.Leftover {
-    /// As a user would name it: the identity is endpoint and bucket.
+    /// Before the fingerprint of a customer's key in an identity.
+    static let keyMark = "sse-c:"
+
+    /// As a user would name it: the identity is endpoint and bucket, and a key's mark where it has one.
     init(_ leftover: StagingLeftover) {
-        let words = leftover.bucketIdentity.split(separator: " ", maxSplits: 1).map(String.init)
+        let words = leftover.bucketIdentity.split(separator: " ").map(String.init)
         self.init(
-            source: "s3://\(words.last ?? "")", endpoint: words.first == "aws" ? nil : words.first,
+            source: "s3://\(words.dropFirst().first ?? "")", endpoint: words.first == "aws" ? nil : words.first,
             mountpoint: leftover.mountpoint, directory: leftover.directory, files: leftover.fileCount,
             bytes: leftover.byteCount)
+        if words.count > 2, words[2].hasPrefix(Self.keyMark) { needsCustomerKey = true }
     }
 }
 

@@ -117,7 +117,7 @@ final class MountService: Sendable {
         do throws(StagingError) {
             area = try StagingArea(
                 stateDirectory: plan.stateDirectory,
-                bucketIdentity: bucketIdentity(plan),
+                bucketIdentity: stagingIdentity(plan),
                 mountpoint: plan.mountpoint,
                 limitBytes: plan.stagingBytesMax)
         } catch {
@@ -295,6 +295,12 @@ final class MountService: Sendable {
     /// Tells the bucket from any other, in directories that mounts share.
     private static func bucketIdentity(_ plan: MountPlan) -> String {
         "\(plan.endpoint.map { "\($0)" } ?? "aws") \(plan.location.bucket)"
+    }
+
+    /// Whose staged data a mount may upload: not what is to be encrypted by another key than its own, or by none.
+    private static func stagingIdentity(_ plan: MountPlan) -> String {
+        guard case .customerKey(let key)? = StoreOfPlan.encryption(plan) else { return bucketIdentity(plan) }
+        return "\(bucketIdentity(plan)) \(MountStatus.Leftover.keyMark)\(key.fingerprint)"
     }
 
     private static func diskTier(_ plan: MountPlan, _ pool: BufferPool) -> DiskTier? {

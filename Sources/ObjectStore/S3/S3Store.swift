@@ -18,6 +18,8 @@ public final class S3Store: ObjectStore {
         var clockSkewSeconds: Int64 = 0
         var conditions: [ConditionKind: ConditionState]
         var hasPartCopy = true
+        /// Whether CopyObject is there for what this store writes.
+        var hasSingleCopy = true
         var hasBatchDelete = true
         /// RGW 16 does so with the source of UploadPartCopy, though not with that of CopyObject. Nil until it matters.
         var decodesPartSourceTwice: Bool?
