@@ -28,7 +28,8 @@ int pail_watch_signals(void);
 /// Adds to a `posix_spawn_file_actions_t` that every descriptor from `first` on is closed. 0 or an errno.
 int pail_spawn_close_from(void *actions, int first);
 
-/// Makes every core dump of the process empty: 0, or -1 with errno.
+/// Lets no core of the process be dumped, to a file or a program, nor others of its user look into its memory: 0, or -1 with errno.
+/// What is in /proc of it belongs to root then.
 int pail_forbid_core(void);
 
 /// Asks the filesystem to put the directories that are made in this one far from each other, as ext4 can. 0, or -1 with errno:
