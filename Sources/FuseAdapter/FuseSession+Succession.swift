@@ -11,6 +11,8 @@ extension FuseSession {
     private static let resend: Int32 = 7
     /// `struct fuse_out_header`: length, error or notification, number of the request.
     private static let answerHeaderBytes = 16
+    /// So long directories that are being read may take to come to their end; a successor cannot go on in the middle.
+    private static let directoriesNanosecondsMax: UInt64 = 1_000_000_000
     /// More directories are not told to a successor; open files have the same places.
     private static let directoryCountMax = 2048
 
@@ -84,11 +86,14 @@ extension FuseSession {
     /// - Returns: how many changes were not done in the time given: the successor makes them once more.
     public func handOver(timeoutNanoseconds: UInt64) async -> Int {
         guard let gate else { return 0 }
-        gate.close()
-        let deadline = time.monotonicNanoseconds + timeoutNanoseconds
-        while gate.changesUnderWay > 0, time.monotonicNanoseconds < deadline {
-            try? await time.sleep(nanoseconds: 2_000_000)
+        func wait(_ nanoseconds: UInt64, while isBusy: () -> Bool) async {
+            let deadline = time.monotonicNanoseconds + nanoseconds
+            while isBusy(), time.monotonicNanoseconds < deadline { try? await time.sleep(nanoseconds: 2_000_000) }
         }
+        gate.leave()
+        await wait(Self.directoriesNanosecondsMax) { gate.openDirectories > 0 }
+        gate.close()
+        await wait(timeoutNanoseconds) { gate.changesUnderWay > 0 }
         gate.mute()
         noteDirectories()
         return gate.changesUnderWay

@@ -184,7 +184,8 @@ public final class FuseSession: @unchecked Sendable {
             guard let gate = session.gate, let opcode else { return Glibc.writev(descriptor, vectors, count) }
             let written = Glibc.writev(descriptor, vectors, count)
             let code = errno
-            gate.leave(opcode)
+            let error = vectors![0].iov_base.loadUnaligned(fromByteOffset: 4, as: Int32.self)
+            gate.leave(opcode, isDone: written >= 0 && error == 0)
             errno = code
             return written
         }

@@ -227,6 +227,7 @@ def test_another_program_goes_on(mount, bucket):
                 os.write(writer, piece)
                 written.extend(piece)
                 os.mkdir(mount.path / f"made{rounds[0]}")
+                assert {"read", "deep", f"made{rounds[0]}"} <= set(os.listdir(mount.path))
                 (mount.path / "new").write_bytes(b"x")
                 os.rename(mount.path / "new", mount.path / f"made{rounds[0]}" / "renamed")
             except OSError as error:
