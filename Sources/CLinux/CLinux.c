@@ -104,6 +104,8 @@ int pail_spawn_close_from(void *actions, int first) {
 
 int pail_forbid_core(void) {
     struct rlimit none = {0, 0};
+    // The limit is for files: where core_pattern pipes a dump to a program, it is not asked (core(5)).
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return -1;
     return setrlimit(RLIMIT_CORE, &none);
 }
 
@@ -380,38 +382,41 @@ int pail_channel(int ends[2]) {
     return -1;
 }
 
-int pail_send_descriptor(int channel, int descriptor) {
-    char byte = 'd';
-    struct iovec vector = {&byte, 1};
+int pail_send_message(int channel, char kind, int descriptor) {
+    struct iovec vector = {&kind, 1};
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(sizeof(int))];
     } control = {0};
-    struct msghdr message = {
-        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.space};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    if (descriptor >= 0) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control.space;
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
+    }
     return sendmsg(channel, &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
 }
 
-int pail_receive_descriptor(int channel) {
-    char byte = 0;
-    struct iovec vector = {&byte, 1};
+int pail_receive_message(int channel, int *descriptor) {
+    char kind = 0;
+    struct iovec vector = {&kind, 1};
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(sizeof(int))];
     } control = {0};
     struct msghdr message = {
         .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.space};
+    *descriptor = -1;
     if (recvmsg(channel, &message, MSG_CMSG_CLOEXEC) != 1) return -1;
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return -1;
-    int descriptor = -1;
-    memcpy(&descriptor, CMSG_DATA(header), sizeof(int));
-    return descriptor;
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        memcpy(descriptor, CMSG_DATA(header), sizeof(int));
+    }
+    return (unsigned char)kind;
 }
 
 int pail_shared_memory(const char *name, int64_t count) {

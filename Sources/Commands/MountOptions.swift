@@ -55,6 +55,7 @@ public struct MountOptions: Sendable, Equatable {
     public internal(set) var storageClass: String?
     public internal(set) var serverSideEncryption: String?
     public internal(set) var kmsKeyID: String?
+    public internal(set) var customerKeyPath: String?
     public internal(set) var acl: String?
     public internal(set) var isRequesterPays = false
     public internal(set) var metrics: ListenAddress?
@@ -111,8 +112,7 @@ public struct MountOptions: Sendable, Equatable {
         case .offline: isOffline = true
         case .noSiblingPrefetch: prefetchesSiblings = false
         case .metrics: metrics = try ListenAddress.parse(value.text, origin: value.origin)
-        case .customerKeyFile:
-            throw UsageError("\(value.origin) is not in this version of pail; leave it out")
+        case .customerKeyFile: customerKeyPath = try value.nonempty()
         case .logLevel: logLevel = try value.level()
         case .logFile: logFilePath = try value.nonempty()
         case .supervised: isSupervised = true

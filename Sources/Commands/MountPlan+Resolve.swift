@@ -2,6 +2,7 @@
 
 public import Credentials
 internal import Logging
+internal import S3Protocol
 
 extension MountPlan {
     /// The most memory taken when the user says nothing.
@@ -76,6 +77,7 @@ extension MountPlan {
             storageClass: options.storageClass,
             serverSideEncryption: options.serverSideEncryption,
             kmsKeyID: options.kmsKeyID,
+            customerKeyPath: options.customerKeyPath.map(environment.absolute),
             acl: options.acl,
             isRequesterPays: options.isRequesterPays,
             isSupervised: options.isSupervised,
@@ -110,6 +112,14 @@ extension MountOptions {
             throw UsageError(
                 "--supervised and --foreground exclude each other: leave --foreground out, or let systemd restart the service"
             )
+        }
+        if customerKeyPath != nil, serverSideEncryption != nil {
+            throw UsageError(
+                "--sse and --sse-c-key-file exclude each other: the server encrypts by its key or by yours")
+        }
+        // As S3 has it (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html).
+        if customerKeyPath != nil, let endpoint = endpoint?.endpoint, endpoint.scheme == .http, !endpoint.isLoopback {
+            throw UsageError("--sse-c-key-file needs an https:// endpoint: the key goes along with each request")
         }
         if kmsKeyID != nil, serverSideEncryption?.hasPrefix("aws:kms") != true {
             throw UsageError("--sse-kms-key-id needs --sse aws:kms or --sse aws:kms:dsse")

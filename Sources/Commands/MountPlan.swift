@@ -2,7 +2,8 @@
 
 public import Logging
 
-/// A resolved mount. Holds no secret: credentials are found by the daemon itself, from the profile and the environment.
+/// A resolved mount. Credentials are found by the daemon itself, from the profile and the environment; the one secret in it is a
+/// customer's key, which is read before the daemon is started. It goes over a pipe, and is never printed.
 public struct MountPlan: Sendable, Equatable, Codable {
     public var location: BucketLocation
     /// Absolute, without symbolic links.
@@ -58,6 +59,10 @@ public struct MountPlan: Sendable, Equatable, Codable {
     public var storageClass: String?
     public var serverSideEncryption: String?
     public var kmsKeyID: String?
+    /// Absolute; nil without SSE-C.
+    public var customerKeyPath: String?
+    /// What that file holds, once it was read.
+    public var customerKey: CustomerKeyText?
     public var acl: String?
     public var isRequesterPays: Bool
 

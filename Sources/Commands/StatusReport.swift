@@ -37,13 +37,7 @@ public enum StatusReport {
                     + (rename.isResumed ? ", begun by an earlier mount" : ""))
         }
         lines += uploads(status)
-        for leftover in status.leftovers {
-            let files = Message.count(leftover.files, "file")
-            let place = leftover.mountpoint.isEmpty ? "another mount" : leftover.mountpoint
-            lines.append(
-                "  left behind by \(place): \(files), \(ByteCount.describe(leftover.bytes)); "
-                    + "mount \(leftover.source)\(leftover.endpoint.map { " --endpoint \($0)" } ?? "") to upload them")
-        }
+        lines += status.leftovers.map { "  \(text($0))" }
         for path in status.damaged ?? [] {
             lines.append("  damaged    \(path): staged data of an earlier mount, left where it is")
         }
@@ -52,6 +46,15 @@ public enum StatusReport {
             lines += status.lastErrors.map { "    \($0)" }
         }
         return lines.map(Message.oneLine)
+    }
+
+    /// What a mount that is gone left, and what to do about it.
+    public static func text(_ leftover: MountStatus.Leftover) -> String {
+        let place = leftover.mountpoint.isEmpty ? "another mount" : leftover.mountpoint
+        return Message.oneLine(
+            "left behind by \(place): \(Message.count(leftover.files, "file")), \(ByteCount.describe(leftover.bytes)); "
+                + "mount \(leftover.source)\(leftover.endpoint.map { " --endpoint \($0)" } ?? "")\(leftover.needsCustomerKey == true ? " with its --sse-c-key-file" : "") to upload them"
+        )
     }
 
     private static func toUpload(_ status: MountStatus) -> String {

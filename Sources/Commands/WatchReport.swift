@@ -7,6 +7,9 @@ public import Control
 public enum WatchReport {
     static let uploadCountMax = 8
     static let waitingCountMax = 5
+    static let requestCountMax = 5
+    /// What is answered within a blink of an eye is not slow.
+    private static let slowSeconds = 0.1
     static let processCountMax = 5
     private static let barColumns = 20
 
@@ -26,6 +29,7 @@ public enum WatchReport {
         }
         lines += uploads(status)
         lines += requests(status, before, seconds)
+        lines += slowestRequests(status)
         lines += waiting(status)
         lines += processes(status, before)
         if let error = status.lastErrors.first { lines.append("  error    \(error)") }
@@ -95,9 +99,21 @@ public enum WatchReport {
         return table.lines
     }
 
+    private static func slowestRequests(_ status: MountStatus) -> [String] {
+        let slow = (status.requestsUnderWay ?? []).filter { $0.seconds >= slowSeconds }.prefix(requestCountMax)
+        guard !slow.isEmpty else { return [] }
+        var table = TextTable([.right])
+        for request in slow {
+            table.add([
+                "    \(Interval.latency(seconds: request.seconds))", request.operation, "try \(request.attempt)",
+                (request.key ?? "") + (request.isHedge ? "  (beside a late one)" : ""),
+            ])
+        }
+        return ["  slowest requests under way"] + table.lines
+    }
+
     private static func waiting(_ status: MountStatus) -> [String] {
-        // What is answered within a blink of an eye is not waiting.
-        let slow = (status.waiting ?? []).filter { $0.seconds >= 0.1 }.prefix(waitingCountMax)
+        let slow = (status.waiting ?? []).filter { $0.seconds >= slowSeconds }.prefix(waitingCountMax)
         guard !slow.isEmpty else { return [] }
         var table = TextTable([.right])
         for waiting in slow {

@@ -82,6 +82,12 @@ public final class ControlClient {
         try expectDone(.refresh(path: path))
     }
 
+    /// Makes the mount hand over to another program; returns when it is about to.
+    /// - Parameter program: an absolute path.
+    public func upgrade(program: String) throws(ControlError) {
+        try expectDone(.upgrade(program: program))
+    }
+
     private func expectDone(
         _ request: ControlRequest, _ progress: (UploadProgress?) -> Void = { _ in }
     ) throws(ControlError) {

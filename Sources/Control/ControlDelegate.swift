@@ -22,6 +22,10 @@ public protocol ControlDelegate: Sendable {
 
     /// Forgets what is cached of the names and attributes at and below a path (as in `flush`).
     func refresh(path: String) async throws(ControlError)
+
+    /// Hands the mount over to another program, once this call was answered. Throws when it cannot be, and goes on.
+    /// - Parameter program: an absolute path.
+    func upgrade(program: String) async throws(ControlError)
 }
 
 /// How far a flush or a drain is.

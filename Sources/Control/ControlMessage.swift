@@ -21,6 +21,8 @@ public enum ControlRequest: Sendable, Equatable {
     case flush(path: String, timeoutSeconds: Double?)
     case drain
     case refresh(path: String)
+    /// Hands the mount over to another program, by its absolute path. Answered before it does.
+    case upgrade(program: String)
 }
 
 /// One line of an answer.
@@ -28,7 +30,7 @@ public enum ControlReply: Sendable, Equatable {
     /// More lines follow. Sent at least every `ControlServer.heartbeatSeconds`, so that a client can tell long work from a dead
     /// mount; nil when the work has not told anything yet.
     case progress(UploadProgress?)
-    /// The answer to `ping`, `flush` and `refresh`.
+    /// The answer to `ping`, `flush`, `refresh` and `upgrade`.
     case done
     case status(MountStatus)
     case drained(DrainResult)
@@ -43,12 +45,12 @@ public enum ControlReply: Sendable, Equatable {
 
 extension ControlRequest: Codable {
     private enum CodingKeys: String, CodingKey {
-        case version, request, path
+        case version, request, path, program
         case timeoutSeconds = "timeout_seconds"
     }
 
     private enum Name: String, Codable {
-        case ping, status, flush, drain, refresh
+        case ping, status, flush, drain, refresh, upgrade
     }
 
     public init(from decoder: any Decoder) throws {
@@ -65,6 +67,7 @@ extension ControlRequest: Codable {
         case .status: self = .status
         case .drain: self = .drain
         case .refresh: self = .refresh(path: try container.decode(String.self, forKey: .path))
+        case .upgrade: self = .upgrade(program: try container.decode(String.self, forKey: .program))
         case .flush:
             let timeout = try container.decodeIfPresent(Double.self, forKey: .timeoutSeconds)
             if let timeout, !(0...1e9).contains(timeout) {
@@ -84,6 +87,9 @@ extension ControlRequest: Codable {
         case .refresh(let path):
             try container.encode(Name.refresh, forKey: .request)
             try container.encode(path, forKey: .path)
+        case .upgrade(let program):
+            try container.encode(Name.upgrade, forKey: .request)
+            try container.encode(program, forKey: .program)
         case .flush(let path, let timeoutSeconds):
             try container.encode(Name.flush, forKey: .request)
             try container.encode(path, forKey: .path)

@@ -111,7 +111,7 @@ struct ControlSession {
         _ request: ControlRequest, _ delegate: any ControlDelegate, _ mountpoint: String,
         progress: @escaping @Sendable (UploadProgress) -> Void
     ) async -> ControlReply {
-        do {
+        do throws(ControlError) {
             switch request {
             case .ping: return .done
             case .status: return .status(await delegate.status().bounded())
@@ -121,6 +121,12 @@ struct ControlSession {
                 return .done
             case .refresh(let path):
                 try await delegate.refresh(path: try relativePath(path, in: mountpoint))
+                return .done
+            case .upgrade(let program):
+                guard program.hasPrefix("/"), !program.utf8.contains(0) else {
+                    throw ControlError(.malformed, "a program's path begins with a slash")
+                }
+                try await delegate.upgrade(program: program)
                 return .done
             }
         } catch {

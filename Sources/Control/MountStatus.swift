@@ -11,6 +11,10 @@ public struct MountStatus: Sendable, Codable, Equatable {
     /// The version of pail that serves the mount.
     public var version: String
     public var pid: Int32
+    /// The file that the process executes, with ` (deleted)` behind it when it was replaced since; nil from daemons that do not tell.
+    public var program: String?
+    /// Whether another process can go on in its place; nil from daemons that do not tell.
+    public var isSupervised: Bool?
     /// Absolute and canonical.
     public var mountpoint: String
     /// `s3://bucket/prefix`
@@ -48,6 +52,8 @@ public struct MountStatus: Sendable, Codable, Equatable {
     public var operations: [String: Operation]?
     /// File operations under way, the longest waiting first; at most `waitingMax`.
     public var waiting: [Waiting]?
+    /// S3 requests on the wire, the oldest first; at most `requestsUnderWayMax`; nil from daemons that do not tell.
+    public var requestsUnderWay: [RequestUnderWay]?
     /// Renames of directories under way; nil from daemons that do not tell.
     public var renames: [Rename]?
     /// The processes that asked most since the mount began; at most `processesMax`.
@@ -61,6 +67,7 @@ public struct MountStatus: Sendable, Codable, Equatable {
     public static let uploadsMax = 1_000
 
     public static let waitingMax = 20
+    public static let requestsUnderWayMax = 20
     public static let processesMax = 20
 
     /// File operations of one kind since the mount began.
@@ -98,6 +105,32 @@ public struct MountStatus: Sendable, Codable, Equatable {
             self.path = path
             self.pid = pid
             self.seconds = seconds
+        }
+    }
+
+    /// An S3 request that was sent, or is being sent, and has not been answered completely.
+    public struct RequestUnderWay: Sendable, Codable, Equatable {
+        /// `GetObject`, `UploadPart`, …
+        public var operation: String
+        /// Nil where it is about no one object.
+        public var key: String?
+        /// 1 for the first try of a call, then 2, 3…
+        public var attempt: Int
+        /// Whether it races another request of the same call that is late.
+        public var isHedge: Bool
+        public var seconds: Double
+
+        public init(operation: String, key: String?, attempt: Int, isHedge: Bool, seconds: Double) {
+            self.operation = operation
+            self.key = key
+            self.attempt = attempt
+            self.isHedge = isHedge
+            self.seconds = seconds
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case operation, key, attempt, seconds
+            case isHedge = "hedge"
         }
     }
 
@@ -195,6 +228,13 @@ public struct MountStatus: Sendable, Codable, Equatable {
         public var directory: String?
         public var files: Int
         public var bytes: Int
+        /// It is to be encrypted by a customer's key: only a mount with the same one uploads it. Nil: not so.
+        public var needsCustomerKey: Bool?
+
+        enum CodingKeys: String, CodingKey {
+            case source, endpoint, mountpoint, directory, files, bytes
+            case needsCustomerKey = "needs_customer_key"
+        }
 
         public init(
             source: String, endpoint: String? = nil, mountpoint: String, directory: String? = nil, files: Int,
@@ -376,7 +416,9 @@ public struct MountStatus: Sendable, Codable, Equatable {
 
     enum CodingKeys: String, CodingKey {
         case version, pid, mountpoint, source, endpoint, region, state, uploads, leftovers, cache, prefetch, requests
-        case operations, waiting, processes, damaged, renames
+        case operations, waiting, processes, damaged, renames, program
+        case isSupervised = "supervised"
+        case requestsUnderWay = "requests_under_way"
         case oldestDirtySeconds = "oldest_dirty_seconds"
         case startedAt = "started_at"
         case uptimeSeconds = "uptime_seconds"

@@ -1,5 +1,6 @@
 // What every place that may have credentials looks like to the chain.
 
+internal import Base
 internal import S3Protocol
 
 /// One place that may have credentials. Thread-safe; the chain calls `load` once at a time.
@@ -19,9 +20,11 @@ enum CredentialFinding: Sendable, Equatable {
 
 extension AWSCredentials {
     /// Checks what a person has typed.
-    /// - Parameter place: where it stands, for the message.
+    /// - Parameters:
+    ///   - expiry: when temporary ones end (ISO 8601), where something says so; what cannot be read is not known.
+    ///   - place: where it stands, for the message.
     static func checked(
-        accessKeyID: String, secretAccessKey: String, sessionToken: String?, place: String
+        accessKeyID: String, secretAccessKey: String, sessionToken: String?, expiry: String?, place: String
     ) throws(CredentialError) -> AWSCredentials {
         // Both go into header fields.
         for (name, value) in [("access key ID", accessKeyID), ("session token", sessionToken ?? "")]
@@ -29,6 +32,8 @@ extension AWSCredentials {
             throw CredentialError(.malformed, message: "the \(name) of \(place) contains white space or controls")
         }
         return AWSCredentials(
-            accessKeyID: accessKeyID, secretAccessKey: secretAccessKey, sessionToken: sessionToken)
+            accessKeyID: accessKeyID, secretAccessKey: secretAccessKey, sessionToken: sessionToken,
+            // What was set for other credentials, and forgotten, means nothing for a key that does not end.
+            expiry: sessionToken == nil ? nil : expiry.flatMap { Timestamp(iso8601: $0) })
     }
 }

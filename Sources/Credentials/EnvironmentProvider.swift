@@ -2,7 +2,8 @@
 
 internal import S3Protocol
 
-/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, and `AWS_SESSION_TOKEN` with temporary ones.
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, and `AWS_SESSION_TOKEN` with temporary ones; `AWS_CREDENTIAL_EXPIRATION`, as
+/// `aws configure export-credentials` prints it, says when these end.
 struct EnvironmentProvider: CredentialProvider {
     let environment: ProcessEnvironment
 
@@ -19,7 +20,8 @@ struct EnvironmentProvider: CredentialProvider {
             return .found(
                 try .checked(
                     accessKeyID: accessKeyID, secretAccessKey: secretAccessKey,
-                    sessionToken: environment["AWS_SESSION_TOKEN"], place: "the environment"))
+                    sessionToken: environment["AWS_SESSION_TOKEN"], expiry: environment["AWS_CREDENTIAL_EXPIRATION"],
+                    place: "the environment"))
         }
     }
 }

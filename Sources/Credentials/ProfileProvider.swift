@@ -44,6 +44,9 @@ struct ProfileProvider: CredentialProvider {
         "web_identity_token_file",
     ]
 
+    /// What programs that fetch temporary credentials write beside them.
+    private static let expiryKeys = ["x_security_token_expires", "aws_expiration", "expiration"]
+
     private func keyPair(of section: ProfileFile.Section, in path: String) throws(CredentialError) -> AWSCredentials? {
         let (id, secret) = ("aws_access_key_id", "aws_secret_access_key")
         switch (section[id], section[secret]) {
@@ -54,6 +57,7 @@ struct ProfileProvider: CredentialProvider {
             return try .checked(
                 accessKeyID: accessKeyID.value, secretAccessKey: secretAccessKey.value,
                 sessionToken: (section["aws_session_token"] ?? section["aws_security_token"])?.value,
+                expiry: Self.expiryKeys.lazy.compactMap { section[$0]?.value }.first,
                 place: "profile '\(files.profile)' (\(path), line \(accessKeyID.line))")
         }
     }

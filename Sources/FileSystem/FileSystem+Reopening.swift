@@ -24,19 +24,59 @@ public struct OpenFileFacts: Sendable, Equatable {
 }
 
 extension FileSystem {
+    /// The names of a node from the mount's root on; nil when it has none any more.
+    public func names(of number: UInt64) -> [String]? {
+        tree.withLock { tree in tree[number].flatMap(Self.names) }
+    }
+
+    /// A chain that does not end at the root belongs to something removed.
+    private static func names(_ dentry: Dentry) -> [String]? {
+        var names: [String] = []
+        var next: Dentry? = dentry
+        while let dentry = next, let name = dentry.name {
+            names.append(name.string)
+            next = dentry.parent
+        }
+        return next?.node.number == Tree.rootNumber ? names.reversed() : nil
+    }
+
+    /// The directories that the kernel knows, the root not among them; those near the root first.
+    public func kernelDirectories() -> [(number: UInt64, names: [String])] {
+        tree.withLock { tree in
+            tree.all.compactMap { dentry in
+                guard dentry.directory != nil, dentry.lookupCount > 0, let names = Self.names(dentry), !names.isEmpty
+                else { return nil }
+                return (dentry.node.number, names)
+            }
+        }.sorted { $0.names.count < $1.names.count }
+    }
+
+    /// Finds a directory anew. Its node has a reference then; nil when it is not there, or cannot be had.
+    public func lookUpDirectory(_ names: [String]) async -> UInt64? {
+        var numbers = [Tree.rootNumber]
+        var found: UInt64?
+        do throws(FileSystemError) {
+            var last: Node?
+            for text in names {
+                let node = try await resolve(parent: numbers.last!, name: try Self.name(text), isReferenced: true)
+                numbers.append(node.number)
+                last = node
+            }
+            if let last, last.kind == .directory {
+                found = last.number
+                numbers.removeLast()
+            }
+        } catch {
+            log.notice("a directory of the earlier process is lost: \(error)", metadata: ["names": "\(names)"])
+        }
+        for number in numbers.dropFirst().reversed() { forget(number, count: 1) }
+        return found
+    }
+
     /// What a later process needs to open the file again.
     public func facts(of handle: FileHandle) -> OpenFileFacts {
         let node = handle.node
-        let names: [String] = tree.withLock { tree in
-            var names: [String] = []
-            var next = tree[node.number]
-            while let dentry = next, let name = dentry.name {
-                names.append(name.string)
-                next = dentry.parent
-            }
-            // A chain that does not end at the root belongs to something removed.
-            return next?.node.number == Tree.rootNumber ? names.reversed() : []
-        }
+        let names = names(of: node.number) ?? []
         let version: ObjectVersion? = node.state.withLock { state in
             switch state.content {
             case .none: nil

@@ -8,85 +8,159 @@ internal import Glibc
 ///
 /// A handle's number has the generation of the process that gave it out in its highest byte, a node's in its highest 16 bits; so a
 /// request of this generation costs two comparisons. The layouts are those of <linux/fuse.h>.
+///
+/// The kernel keeps an inode as long as it is told the same number for it, and with it locks, pages, and who stands there: so what is
+/// known by an earlier number is told by that one (`kernelNumber`), for the life of this process. Its node must live as long, and
+/// what the kernel forgets of it is not passed on.
 public final class EarlierRequests: Sendable {
     enum Verdict: Equatable {
         /// It is for this process, perhaps with other numbers than it came with.
         case serve
         /// Nobody here can serve it.
         case answer(errno: Int32)
+        /// It is about a directory that has to be looked up first; to be judged again then. Nothing was changed.
+        case lookUp(number: UInt64, names: [String])
     }
 
     private struct Known {
         /// Handles that were opened anew, by their earlier numbers.
-        var handles: [UInt64: (handle: UInt64, node: UInt64)] = [:]
-        /// Their nodes, and how many of these handles are open.
-        var nodes: [UInt64: (node: UInt64, count: Int)] = [:]
+        var handles: [UInt64: UInt64] = [:]
+        /// Nodes of this process by their earlier numbers, and the other way round.
+        var nodes: [UInt64: UInt64] = [:]
+        var numbers: [UInt64: UInt64] = [:]
+        /// Directories that have not been looked up in this process, by their earlier numbers, and the other way round.
+        var directories: [UInt64: [String]] = [:]
+        var directoryNumbers: [[String]: UInt64] = [:]
+
+        mutating func bind(_ number: UInt64, to node: UInt64) {
+            nodes[number] = node
+            if numbers[node] == nil { numbers[node] = number }
+        }
+
+        mutating func drop(_ number: UInt64) {
+            if let names = directories.removeValue(forKey: number) { directoryNumbers[names] = nil }
+        }
     }
 
     static let handleShift: UInt64 = 56
     /// Where a node's number has the generation that gave it out.
     public static let nodeShift: UInt64 = 48
-    /// A generation is a byte of a handle's number.
     /// The last generation that has a number: it is a byte of a handle's.
     public static let generationMax: UInt64 = 255
     private static let headerBytes = 40
+    private static let nodeOffset = 16
 
     private let generation: UInt64
-    private let onReleased: @Sendable (_ handle: UInt64, _ node: UInt64) -> Void
+    private let names: @Sendable (_ node: UInt64) -> [String]?
+    private let onReleased: @Sendable (_ handle: UInt64) -> Void
     private let known = Lock(Known())
 
-    /// - Parameter onReleased: told of an earlier handle that is about to be released, and of the node of this process that
-    ///   had a reference for it.
-    init(generation: UInt64, onReleased: @escaping @Sendable (_ handle: UInt64, _ node: UInt64) -> Void) {
+    /// - Parameters:
+    ///   - names: of a node of this process, from the mount's root on; nil when it has none.
+    ///   - onReleased: told of an earlier handle that is about to be released.
+    init(
+        generation: UInt64, names: @escaping @Sendable (_ node: UInt64) -> [String]?,
+        onReleased: @escaping @Sendable (_ handle: UInt64) -> Void
+    ) {
         self.generation = generation
+        self.names = names
         self.onReleased = onReleased
     }
 
-    /// The earlier handle is served by a new one, whose node has a reference for it.
+    /// The earlier handle is served by a new one, and its node by one that has a reference for it.
     func add(_ earlier: HandleLedger.Entry, handle: UInt64, node: UInt64) {
         known.withLock { known in
-            known.handles[earlier.handle] = (handle, node)
-            known.nodes[earlier.facts.number, default: (node, 0)].count += 1
+            known.handles[earlier.handle] = handle
+            known.bind(earlier.facts.number, to: node)
+        }
+    }
+
+    /// A directory that the kernel knew.
+    func add(directory number: UInt64, names: [String]) {
+        known.withLock { known in
+            known.directories[number] = names
+            known.directoryNumbers[names] = number
+        }
+    }
+
+    /// A directory was looked up, and its node has a reference for it; nil: it is not there any more.
+    func found(_ number: UInt64, node: UInt64?) {
+        known.withLock { known in
+            known.drop(number)
+            if let node { known.bind(number, to: node) }
+        }
+    }
+
+    /// What has not been looked up yet: for the next process.
+    var directories: [(number: UInt64, names: [String])] {
+        known.withLock { $0.directories.map { ($0.key, $0.value) } }
+    }
+
+    /// By which number the kernel knows a node of this process, or is to know it from now on. With `isDirectory` the caller is
+    /// about to tell it, with a reference.
+    func kernelNumber(_ node: UInt64, isDirectory: Bool = false) -> UInt64 {
+        let (number, mayBeKnown) = known.withLock { ($0.numbers[node], isDirectory && !$0.directories.isEmpty) }
+        if let number { return number }
+        guard mayBeKnown, let names = names(node) else { return node }
+        return known.withLock { known in
+            guard let number = known.directoryNumbers[names] else { return node }
+            known.drop(number)
+            known.bind(number, to: node)
+            return number
         }
     }
 
     /// - Parameter message: a whole request, which may be changed.
     func judge(_ message: UnsafeMutableRawBufferPointer) -> Verdict {
-        guard message.count >= Self.headerBytes,
-            let opcode = Opcode(rawValue: message.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
-        else { return .serve }
-        let node = message.loadUnaligned(fromByteOffset: 16, as: UInt64.self)
-        if node >> Self.nodeShift != generation, node != 1, let other = known.withLock({ $0.nodes[node]?.node }) {
-            message.storeBytes(of: other, toByteOffset: 16, as: UInt64.self)
+        guard message.count >= Self.headerBytes else { return .serve }
+        let code = message.loadUnaligned(fromByteOffset: 4, as: UInt32.self)
+        guard !FuseOpcode.isUnanswered(code) else { return .serve }
+        var places = [Self.nodeOffset]
+        if let offset = FuseOpcode.otherNodeOffset(code), message.count >= Self.headerBytes + offset + 8 {
+            places.append(Self.headerBytes + offset)
         }
-        if opcode == .copyFileRange, message.count >= Self.headerBytes + 24 {
-            let target = message.loadUnaligned(fromByteOffset: Self.headerBytes + 16, as: UInt64.self)
-            if let other = known.withLock({ $0.nodes[target]?.node }) {
-                message.storeBytes(of: other, toByteOffset: Self.headerBytes + 16, as: UInt64.self)
+        for place in places {
+            let number = message.loadUnaligned(fromByteOffset: place, as: UInt64.self)
+            guard number >> Self.nodeShift != generation, number > 1 else { continue }
+            if let names = known.withLock({ $0.directories[number] }) { return .lookUp(number: number, names: names) }
+        }
+        for place in places {
+            let number = message.loadUnaligned(fromByteOffset: place, as: UInt64.self)
+            guard number >> Self.nodeShift != generation, number > 1 else { continue }
+            if let node = known.withLock({ $0.nodes[number] }) {
+                message.storeBytes(of: node, toByteOffset: place, as: UInt64.self)
             }
         }
+        if let offset = FuseOpcode.movedNameOffset(code) { forgetDirectories(message, nameOffset: offset) }
+        guard let opcode = Opcode(rawValue: code) else { return .serve }
         for offset in opcode.handleOffsets(in: message) {
             let place = Self.headerBytes + offset
             guard message.count >= place + 8 else { return .serve }
             let handle = message.loadUnaligned(fromByteOffset: place, as: UInt64.self)
             guard handle >> Self.handleShift != generation else { continue }
-            guard let (other, _) = known.withLock({ $0.handles[handle] }) else {
+            guard let other = known.withLock({ $0.handles[handle] }) else {
                 // Whatever was open is open no more.
                 return .answer(errno: opcode == .release || opcode == .releaseDirectory ? 0 : ESTALE)
             }
             message.storeBytes(of: other, toByteOffset: place, as: UInt64.self)
-            if opcode == .release { forget(handle, of: node) }
+            if opcode == .release {
+                known.withLock { $0.handles[handle] = nil }
+                onReleased(handle)
+            }
         }
         return .serve
     }
 
-    private func forget(_ handle: UInt64, of node: UInt64) {
-        let released = known.withLock { known in
-            let count = known.nodes[node]?.count ?? 0
-            if count <= 1 { known.nodes[node] = nil } else { known.nodes[node]!.count = count - 1 }
-            return known.handles.removeValue(forKey: handle)?.node
+    /// A rename or rmdir: what is below that name and has not been looked up will be elsewhere, or nowhere.
+    private func forgetDirectories(_ message: UnsafeMutableRawBufferPointer, nameOffset: Int) {
+        guard known.withLock({ !$0.directories.isEmpty }), message.count > Self.headerBytes + nameOffset,
+            let above = names(message.loadUnaligned(fromByteOffset: Self.nodeOffset, as: UInt64.self))
+        else { return }
+        let bytes = message[(Self.headerBytes + nameOffset)...].prefix { $0 != 0 }
+        let moved = above + [String(decoding: bytes, as: UTF8.self)]
+        known.withLock { known in
+            for (number, names) in known.directories where names.starts(with: moved) { known.drop(number) }
         }
-        if let released { onReleased(handle, released) }
     }
 
     /// The operations that have a handle.

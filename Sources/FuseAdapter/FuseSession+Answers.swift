@@ -25,7 +25,11 @@ extension FuseSession {
 
     func retained(_ handle: FileHandle) -> UInt64 {
         let number = number(Unmanaged.passRetained(handle).toOpaque())
-        ledger?.note(HandleLedger.Entry(handle: number, facts: fileSystem.facts(of: handle)), of: handle)
+        if let ledger {
+            var facts = fileSystem.facts(of: handle)
+            facts.number = kernelNumber(facts.number)
+            ledger.note(HandleLedger.Entry(handle: number, facts: facts), of: handle)
+        }
         return number
     }
 
@@ -87,7 +91,7 @@ extension FuseSession {
     /// - Parameter name: under which the node was found.
     func entry(_ status: FileStatus, _ name: String) -> fuse_entry_param {
         var entry = fuse_entry_param()
-        entry.ino = status.number
+        entry.ino = kernelNumber(status.number, isDirectory: status.kind == .directory)
         entry.attr = attributes(status)
         entry.attr_timeout = options.validSeconds
         entry.entry_timeout = validSeconds(of: name)

@@ -55,6 +55,9 @@ public final class FuseSession: @unchecked Sendable {
     /// Told of the device once the kernel has begun to use it; and what came first is in the ledger then.
     private let onBegun = Lock<(@Sendable (Int32) -> Void)?>(nil)
     private let hasBegun = Atomic(false)
+    /// Nil where there is no successor.
+    let gate: RequestGate?
+    let time: any TimeSource
     /// What this process would answer to INIT, where an earlier one has.
     let repeatedAnswer = Lock<[UInt8]>([])
 
@@ -68,6 +71,8 @@ public final class FuseSession: @unchecked Sendable {
     ) {
         self.traffic = traffic
         self.ledger = ledger
+        gate = ledger == nil ? nil : RequestGate()
+        self.time = time
         self.generation = generation
         self.fileSystem = fileSystem
         self.options = options
@@ -122,9 +127,9 @@ public final class FuseSession: @unchecked Sendable {
             &arguments, &operations, MemoryLayout<fuse_lowlevel_ops>.size, Unmanaged.passUnretained(self).toOpaque())
         guard session != nil else { throw FuseError(description: "libfuse refused the mount options \(words)") }
         let session = SessionPointer(address: self.session)
-        fileSystem.onInvalidation { [notifications] changes in
-            notifications.add {
-                for change in changes { session.tell(change) }
+        fileSystem.onInvalidation { [weak self, notifications] changes in
+            notifications.add { [weak self] in
+                for change in changes { session.tell(change) { self?.kernelNumber($0) ?? $0 } }
             }
         }
         if let ledger {
@@ -150,7 +155,9 @@ public final class FuseSession: @unchecked Sendable {
                 let got = Glibc.read(descriptor, buffer, count)
                 guard got > 0 else { return got }
                 let message = UnsafeMutableRawBufferPointer(start: buffer, count: got)
-                if let earlier = session.earlier, !FuseSession.mayServe(message, earlier, descriptor) { continue }
+                let opcode = FuseOpcode.of(UnsafeRawBufferPointer(message))
+                if let gate = session.gate, !gate.enter(opcode) { RequestGate.hold() }
+                if let earlier = session.earlier, !session.mayServe(message, earlier, descriptor) { continue }
                 session.noteBegun(UnsafeRawBufferPointer(message), descriptor)
                 session.traffic.received(UnsafeRawBufferPointer(message))
                 return got
@@ -158,7 +165,10 @@ public final class FuseSession: @unchecked Sendable {
         }
         io.writev = { descriptor, vectors, count, data in
             let session = Unmanaged<FuseSession>.fromOpaque(data!).takeUnretainedValue()
-            session.traffic.answered(
+            if session.gate?.isMute == true {
+                return (0..<Int(count)).reduce(0) { $0 + vectors![$1].iov_len }
+            }
+            let opcode = session.traffic.answered(
                 UnsafeRawBufferPointer(start: vectors![0].iov_base, count: vectors![0].iov_len))
             if InitAnswer.completeFirst(vectors, count), let ledger = session.ledger {
                 let answer = (0..<Int(count)).flatMap { index in
@@ -171,7 +181,13 @@ public final class FuseSession: @unchecked Sendable {
                 }
                 ledger.initAnswer = answer
             }
-            return Glibc.writev(descriptor, vectors, count)
+            guard let gate = session.gate, let opcode else { return Glibc.writev(descriptor, vectors, count) }
+            let written = Glibc.writev(descriptor, vectors, count)
+            let code = errno
+            let error = vectors![0].iov_base.loadUnaligned(fromByteOffset: 4, as: Int32.self)
+            gate.leave(opcode, isDone: written >= 0 && error == 0)
+            errno = code
+            return written
         }
         guard fuse_session_custom_io(session, &io, device) == 0 else {
             throw FuseError(description: "libfuse refused to let its requests be counted")
@@ -228,26 +244,28 @@ private struct SessionPointer: @unchecked Sendable {
     let address: OpaquePointer
 
     /// Tells the kernel what to forget. It answers ENOENT where it knows nothing of it.
-    func tell(_ change: KernelInvalidation) {
+    func tell(_ change: KernelInvalidation, _ kernelNumber: (UInt64) -> UInt64) {
         switch change {
         case .node(let number):
             // Offset 0 and length 0: all pages and the attributes.
-            _ = fuse_lowlevel_notify_inval_inode(address, number, 0, 0)
+            _ = fuse_lowlevel_notify_inval_inode(address, kernelNumber(number), 0, 0)
         case .removal(let parent, let name, let node):
             // Tells who watches the directory, too.
             KernelName.withBytes(of: name) { bytes, count in
-                _ = fuse_lowlevel_notify_delete(address, parent, node, bytes, count)
+                _ = fuse_lowlevel_notify_delete(address, kernelNumber(parent), kernelNumber(node), bytes, count)
             }
         case .takeBack(let parent, let name):
             // An entry that is only expired keeps its place, and its node, from Linux 6.2 on.
             KernelName.withBytes(of: name) { bytes, count in
-                _ = fuse_lowlevel_notify_inval_entry(address, parent, bytes, count)
+                _ = fuse_lowlevel_notify_inval_entry(address, kernelNumber(parent), bytes, count)
             }
         case .entry(let parent, let name):
             // Expired rather than dropped: a directory that somebody works in keeps its place. Kernels before 6.2 cannot.
             KernelName.withBytes(of: name) { bytes, count in
-                if fuse_lowlevel_notify_expire_entry(address, parent, bytes, count, FUSE_LL_EXPIRE_ONLY) == -ENOSYS {
-                    _ = fuse_lowlevel_notify_inval_entry(address, parent, bytes, count)
+                if fuse_lowlevel_notify_expire_entry(address, kernelNumber(parent), bytes, count, FUSE_LL_EXPIRE_ONLY)
+                    == -ENOSYS
+                {
+                    _ = fuse_lowlevel_notify_inval_entry(address, kernelNumber(parent), bytes, count)
                 }
             }
         }

@@ -108,12 +108,14 @@ public final class FuseTraffic: @unchecked Sendable {
     }
 
     /// An answer is about to be written to the device. `message` begins with its `struct fuse_out_header`.
-    func answered(_ message: UnsafeRawBufferPointer) {
-        guard message.count >= 16 else { return }
+    /// Returns the operation that it answers; nil when that is not known.
+    @discardableResult
+    func answered(_ message: UnsafeRawBufferPointer) -> UInt32? {
+        guard message.count >= 16 else { return nil }
         let error = message.loadUnaligned(fromByteOffset: 4, as: Int32.self)
         let unique = message.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
         // A notification to the kernel answers nobody.
-        guard unique != 0 else { return }
+        guard unique != 0 else { return nil }
         for probe in 0..<Self.probeCount {
             let slot = slots + Self.index(unique, probe)
             guard slot.pointee.unique.load(ordering: .acquiring) == unique else { continue }
@@ -129,8 +131,9 @@ public final class FuseTraffic: @unchecked Sendable {
                 let threadID = Int32(truncatingIfNeeded: origin)
                 onAnswer.withLock { $0 }?(FuseOpcode.names[operation], number, threadID, -error, nanoseconds)
             }
-            return
+            return UInt32(operation)
         }
+        return nil
     }
 
     private func count(_ threadID: Int32) {
@@ -207,6 +210,30 @@ enum FuseOpcode {
         "fallocate", "readdirplus", "rename2", "lseek", "copy_file_range", "setupmapping", "removemapping", "syncfs",
         "tmpfile", "statx",
     ]
+
+    /// Of a request, which begins with its `struct fuse_in_header`; 0, which is none, when it is too short for that.
+    static func of(_ message: UnsafeRawBufferPointer) -> UInt32 {
+        message.count >= 8 ? message.loadUnaligned(fromByteOffset: 4, as: UInt32.self) : 0
+    }
+
+    /// Where the body of a request has the number of a second node: LINK, RENAME, RENAME2, COPY_FILE_RANGE.
+    static func otherNodeOffset(_ code: UInt32) -> Int? {
+        switch code {
+        case 12, 13, 45: 0
+        case 47: 16
+        default: nil
+        }
+    }
+
+    /// Where the body of RMDIR, RENAME and RENAME2 has the name that goes.
+    static func movedNameOffset(_ code: UInt32) -> Int? {
+        switch code {
+        case 11: 0
+        case 12: 8
+        case 45: 16
+        default: nil
+        }
+    }
 
     /// FORGET, INTERRUPT, DESTROY, NOTIFY_REPLY and BATCH_FORGET have no answer that could be waited for.
     static func isUnanswered(_ code: UInt32) -> Bool { [2, 36, 38, 41, 42].contains(code) }

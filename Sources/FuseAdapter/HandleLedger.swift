@@ -13,8 +13,10 @@ internal import Synchronization
 public final class HandleLedger: @unchecked Sendable {
     /// An open file, by the number that the kernel knows it by.
     struct Entry: Equatable {
+        /// Of a directory that is only known, its own number.
         var handle: UInt64
         var facts: OpenFileFacts
+        var isDirectory = false
     }
 
     public static let byteCount = headerBytes + slotCount * slotBytes
@@ -23,6 +25,7 @@ public final class HandleLedger: @unchecked Sendable {
     /// Files that are open beyond this are not noted, nor such with very long paths: a successor has ESTALE for them.
     private static let slotCount = 4096
     private static let textOffset = 32
+    private static let directoryFlag: UInt32 = 2
     private static let requestOffset = 1024
     private static let answerOffset = 2048
     private static let messageBytesMax = 1000
@@ -54,12 +57,21 @@ public final class HandleLedger: @unchecked Sendable {
         munmap(memory.baseAddress, memory.count)
     }
 
+    /// The arrangement of the memory, for processes of other versions; 0 before anything is in it.
+    private static let layout: UInt64 = 1
+
+    /// Whether what an earlier process wrote is in an arrangement that this one knows.
+    var isReadable: Bool { memory.load(as: UInt64.self) == Self.layout }
+
     // MARK: INIT
 
     /// What the kernel asked first; empty before.
     var initRequest: [UInt8] {
         get { message(at: Self.requestOffset) }
-        set { setMessage(newValue, at: Self.requestOffset) }
+        set {
+            memory.storeBytes(of: Self.layout, as: UInt64.self)
+            setMessage(newValue, at: Self.requestOffset)
+        }
     }
 
     /// What it was answered.
@@ -127,7 +139,9 @@ public final class HandleLedger: @unchecked Sendable {
         memory.storeBytes(of: 0, toByteOffset: start, as: UInt64.self)
         atomicMemoryFence(ordering: .releasing)
         memory.storeBytes(of: entry.facts.number, toByteOffset: start + 8, as: UInt64.self)
-        memory.storeBytes(of: entry.facts.mayWrite ? 1 : 0, toByteOffset: start + 16, as: UInt32.self)
+        memory.storeBytes(
+            of: entry.isDirectory ? Self.directoryFlag : entry.facts.mayWrite ? 1 : 0, toByteOffset: start + 16,
+            as: UInt32.self)
         memory.storeBytes(of: UInt16(text.etag.count), toByteOffset: start + 20, as: UInt16.self)
         memory.storeBytes(of: UInt16(text.path.count), toByteOffset: start + 22, as: UInt16.self)
         UnsafeMutableRawBufferPointer(rebasing: memory[(start + Self.textOffset)...])
@@ -150,29 +164,48 @@ public final class HandleLedger: @unchecked Sendable {
         }
     }
 
-    /// What the earlier process had open; the ledger is empty afterwards.
-    func takeEntries() -> [Entry] {
+    /// What the earlier process had open. All of it stays noted, so that a process that dies on taking over loses nothing: each is
+    /// to be kept (`keep`) or forgotten.
+    func entries() -> [Entry] {
         slots.withLock { slots in
             slots = Slots()
             var entries: [Entry] = []
             for index in 0..<Self.slotCount {
-                let start = Self.headerBytes + index * Self.slotBytes
-                let handle = memory.load(fromByteOffset: start, as: UInt64.self)
-                guard handle != 0 else { continue }
-                memory.storeBytes(of: 0, toByteOffset: start, as: UInt64.self)
-                let etagBytes = Int(memory.load(fromByteOffset: start + 20, as: UInt16.self))
-                let pathBytes = Int(memory.load(fromByteOffset: start + 22, as: UInt16.self))
-                guard Self.textOffset + etagBytes + pathBytes <= Self.slotBytes else { continue }
-                let text = start + Self.textOffset
-                let etag = String(decoding: memory[text..<text + etagBytes], as: UTF8.self)
-                let path = String(decoding: memory[text + etagBytes..<text + etagBytes + pathBytes], as: UTF8.self)
-                let facts = OpenFileFacts(
-                    number: memory.load(fromByteOffset: start + 8, as: UInt64.self),
-                    mayWrite: memory.load(fromByteOffset: start + 16, as: UInt32.self) != 0,
-                    names: path.split(separator: "/").map(String.init), etag: etag.isEmpty ? nil : etag)
-                entries.append(Entry(handle: handle, facts: facts))
+                guard let entry = entry(at: index) else {
+                    slots.free.append(index)
+                    continue
+                }
+                slots.byHandle[entry.handle] = Noted(index: index, facts: entry.facts, handle: nil)
+                entries.append(entry)
             }
+            slots.usedCount = Self.slotCount
+            slots.free.reverse()
             return entries
+        }
+    }
+
+    private func entry(at index: Int) -> Entry? {
+        let start = Self.headerBytes + index * Self.slotBytes
+        let handle = memory.load(fromByteOffset: start, as: UInt64.self)
+        guard handle != 0 else { return nil }
+        let etagBytes = Int(memory.load(fromByteOffset: start + 20, as: UInt16.self))
+        let pathBytes = Int(memory.load(fromByteOffset: start + 22, as: UInt16.self))
+        guard Self.textOffset + etagBytes + pathBytes <= Self.slotBytes else { return nil }
+        let text = start + Self.textOffset
+        let etag = String(decoding: memory[text..<text + etagBytes], as: UTF8.self)
+        let path = String(decoding: memory[text + etagBytes..<text + etagBytes + pathBytes], as: UTF8.self)
+        let flags = memory.load(fromByteOffset: start + 16, as: UInt32.self)
+        let facts = OpenFileFacts(
+            number: memory.load(fromByteOffset: start + 8, as: UInt64.self), mayWrite: flags == 1,
+            names: path.split(separator: "/").map(String.init), etag: etag.isEmpty ? nil : etag)
+        return Entry(handle: handle, facts: facts, isDirectory: flags == Self.directoryFlag)
+    }
+
+    /// An earlier process's file is open in this one, as `handle`; the kernel goes on using the first numbers.
+    func keep(_ entry: Entry, as handle: FileHandle) {
+        slots.withLock { slots in
+            guard let noted = slots.byHandle[entry.handle] else { return }
+            slots.byHandle[entry.handle] = Noted(index: noted.index, facts: noted.facts, handle: handle)
         }
     }
 }

@@ -77,7 +77,7 @@ struct HolderScan {
         } catch {
             // A process that ended meanwhile holds nothing, and neither does a thread of the kernel.
             let isDenied = error.errno == EACCES || error.errno == EPERM
-            return isDenied && !isKernelThread(directory) ? .unreadable : .nothing
+            return isDenied && !isKernelThread(directory) && !isOwnDaemon(directory) ? .unreadable : .nothing
         }
         let isNear = namespace == ownNamespace
         var holdings: [Holding] = []
@@ -95,6 +95,14 @@ struct HolderScan {
         addOpenFiles(of: directory, sockets, to: &holdings)
         addMappedFiles(of: directory, isNear: isNear, to: &holdings)
         return holdings.isEmpty ? .nothing : .holder(describe(pid, directory, holdings))
+    }
+
+    /// A daemon of this program, which nobody but root may look into (`pail_forbid_core`), and of this user. It stands in `/`, and what
+    /// it has open is the FUSE device, its cache and its staged files.
+    private func isOwnDaemon(_ directory: String) -> Bool {
+        guard let text = try? ProcFile.read("\(directory)/status") else { return false }
+        let lines = String(decoding: text, as: UTF8.self).split(separator: "\n")
+        return lines.first == "Name:\tpail" && lines.contains { $0.hasPrefix("Uid:\t\(geteuid())\t") }
     }
 
     /// By PF_KTHREAD (include/linux/sched.h) in the flags of /proc/PID/stat, which everyone may read.

@@ -31,7 +31,10 @@ public struct StagedRest: Sendable, Equatable {
 
     /// The same by the name of the bucket, whatever its endpoint: for who knows no session.
     public static func ofBucket(named bucket: String, stateDirectory: String) -> StagedRest {
-        ended(in: stateDirectory + "/staging") { $0.hasSuffix(" \(bucket)") }
+        ended(in: stateDirectory + "/staging") { identity in
+            // Endpoint, bucket, and what else tells whose it is.
+            identity.split(separator: " ").dropFirst().first.map { $0 == bucket } ?? false
+        }
     }
 
     /// What ended mounts of other buckets left beside a session, one for each of theirs; by session.
@@ -39,7 +42,16 @@ public struct StagedRest: Sendable, Equatable {
         guard let slash = session.lastIndex(of: "/"), let identity = StagingArea.readText(session + "/owner") else {
             return []
         }
-        return sessions(in: String(session[..<slash])) { $0 != identity }.compactMap { directory, identity in
+        return leftovers(in: String(session[..<slash])) { $0 != identity }
+    }
+
+    /// What this user's ended mounts left in a state directory, of whatever bucket; by session. Nothing when there is no such directory.
+    public static func ofAll(stateDirectory: String) -> [StagingLeftover] {
+        leftovers(in: stateDirectory + "/staging") { _ in true }
+    }
+
+    private static func leftovers(in root: String, where isWanted: (String) -> Bool) -> [StagingLeftover] {
+        sessions(in: root, where: isWanted).compactMap { directory, identity in
             var rest = StagedRest()
             rest.add(directory)
             guard !rest.isEmpty else { return nil }
@@ -70,7 +82,7 @@ public struct StagedRest: Sendable, Equatable {
             let directory = root + "/" + name
             var status = stat()
             guard lstat(directory + "/owner", &status) == 0, status.st_mode & S_IFMT == S_IFREG,
-                !locked.contains(UInt64(status.st_ino)),
+                status.st_uid == geteuid(), !locked.contains(UInt64(status.st_ino)),
                 let identity = StagingArea.readText(directory + "/owner"), isWanted(identity)
             else { return nil }
             return (directory, identity)

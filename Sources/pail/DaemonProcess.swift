@@ -16,8 +16,9 @@ enum DaemonProcess {
     /// Call once, before any thread that matters is started.
     /// - Parameter isSupervisor: it looks after signals itself.
     static func prepare(_ plan: MountPlan, isSupervisor: Bool = false) throws(MountFailure) {
-        _ = pail_forbid_core()
+        // The name first: without a core, what is in /proc of it is not its own to write any more.
         _ = pail_set_process_name("pail")
+        _ = pail_forbid_core()
         _ = pail_raise_file_limit()
         umask(0o077)
         // A daemon must not keep another mount busy.

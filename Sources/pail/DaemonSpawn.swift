@@ -9,6 +9,8 @@ struct DaemonSpawn {
     let plan: MountPlan
     /// The arguments after source and mountpoint.
     var flags: [String] = []
+    /// The program; this process's own by default. A path that means the same in the child, before it executes it.
+    var program = "/proc/self/exe"
 
     /// The daemon has a session of its own, and nothing of the terminal's. Its arguments are for `ps` only, but for `flags`.
     /// - Parameter descriptors: what it finds under which number; ours must be 10 or more.
@@ -33,7 +35,7 @@ struct DaemonSpawn {
         arguments.append(nil)
         defer { for pointer in arguments { free(pointer) } }
         var pid: pid_t = 0
-        let code = posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, arguments, environ)
+        let code = posix_spawn(&pid, program, &actions, &attributes, arguments, environ)
         guard code == 0 else {
             throw MountFailure("the daemon cannot be started: \(String(cString: strerror(code)))")
         }

@@ -92,6 +92,11 @@ struct WriteArguments: ParsableArguments {
     var sse: String?
     @Option(help: ArgumentHelp("Key for --sse aws:kms. [the account's]", valueName: "id"))
     var sseKmsKeyId: String?
+    @Option(
+        help: ArgumentHelp(
+            "A key of 32 bytes, as Base64 or in hexadecimal: the server encrypts by it, and keeps it not (SSE-C).",
+            valueName: "file"))
+    var sseCKeyFile: String?
     @Option(help: ArgumentHelp("Canned ACL of new objects. [the bucket's default]", valueName: "name"))
     var acl: String?
     @Flag(help: "Pay for requests to a requester-pays bucket.")
@@ -100,7 +105,7 @@ struct WriteArguments: ParsableArguments {
     var given: [(MountOptionName, String?)] {
         values([
             (.partSize, partSize), (.storageClass, storageClass), (.serverSideEncryption, sse),
-            (.kmsKeyID, sseKmsKeyId), (.acl, acl),
+            (.kmsKeyID, sseKmsKeyId), (.customerKeyFile, sseCKeyFile), (.acl, acl),
         ]) + flags([(.writeThrough, writeThrough), (.requesterPays, requesterPays)])
     }
 }
@@ -152,14 +157,11 @@ struct ProcessArguments: ParsableArguments {
             valueName: "opt[,opt...]"))
     var list: [String] = []
 
-    // Of later versions: refused with a line that says so.
-    @Option(help: .hidden) var sseCKeyFile: String?
-
     var given: [(MountOptionName, String?)] {
         values([
             (.stateDirectory, stateDir), (.stagingSize, stagingSize), (.memory, memory), (.logLevel, logLevel),
             (.logFile, logFile), (.cacheDirectory, cacheDir), (.cacheSize, cacheSize), (.cacheFree, cacheFree),
-            (.customerKeyFile, sseCKeyFile), (.metrics, metrics),
+            (.metrics, metrics),
         ]) + flags([(.foreground, foreground), (.supervised, supervised)])
     }
 }

@@ -7,6 +7,7 @@ internal import Control
 internal import FileSystem
 internal import FuseAdapter
 internal import Glibc
+internal import ObjectModel
 internal import ObjectStore
 internal import S3Protocol
 internal import Staging
@@ -18,6 +19,7 @@ final class MountControl: ControlDelegate {
     private let startedAt: Timestamp
     private let startedNanoseconds: UInt64
     private let drainCount = Atomic<Int>(0)
+    private let isHandingOver = Atomic(false)
     private let time = SystemTime()
     private let found = Lock<(leftovers: [MountStatus.Leftover], atNanoseconds: UInt64)?>(nil)
     private static let leftoversNanoseconds: UInt64 = 10_000_000_000
@@ -51,6 +53,8 @@ final class MountControl: ControlDelegate {
             startedAt: MountStatus.timeText(secondsSince1970: startedAt.seconds),
             uptimeSeconds: Int((now - startedNanoseconds) / 1_000_000_000))
         status.state = drainCount.load(ordering: .relaxed) > 0 ? .draining : .mounted
+        status.program = ProcessFacts.program
+        status.isSupervised = mount.place != nil
         status.isReadOnly = mount.plan.isReadOnly
         if case .unreachable(let since) = mount.store.reachability {
             status.unreachableSeconds = Int((now &- min(now, since)) / 1_000_000_000)
@@ -120,6 +124,23 @@ final class MountControl: ControlDelegate {
         mount.fileSystem.refresh(path: path)
     }
 
+    func upgrade(program: String) async throws(ControlError) {
+        guard isHandingOver.compareExchange(expected: false, desired: true, ordering: .relaxed).exchanged else {
+            throw ControlError(.stopping, "another program is about to go on")
+        }
+        do throws(ControlError) {
+            try mount.prepareHandOver(to: program)
+        } catch {
+            isHandingOver.store(false, ordering: .relaxed)
+            throw error
+        }
+        Task {
+            // The answer goes to the client first. One that does not get it finds out as well.
+            try? await time.sleep(nanoseconds: 20_000_000)
+            await mount.handOver()
+        }
+    }
+
     /// What other mounts left staged, looked up now and then: they may have been mounted again meanwhile.
     private func leftovers(at now: UInt64) -> [MountStatus.Leftover] {
         let known = found.withLock { $0 }
@@ -167,6 +188,13 @@ final class MountControl: ControlDelegate {
                 operation: waiting.operation, path: Self.relative(mount.fileSystem.path(waiting.number)),
                 pid: waiting.threadID, seconds: Double(waiting.nanoseconds) / 1e9)
         }
+        let now = time.monotonicNanoseconds
+        status.requestsUnderWay = mount.store.requestsUnderWay.prefix(MountStatus.requestsUnderWayMax).map { request in
+            MountStatus.RequestUnderWay(
+                operation: request.operation.rawValue, key: request.key?.string, attempt: request.attempt,
+                isHedge: request.isHedge,
+                seconds: Double(now &- min(now, request.startNanoseconds)) / 1e9)
+        }
         status.processes = ProcessFacts.processes(mount.traffic.callerCounts(), countMax: MountStatus.processesMax)
     }
 
@@ -196,13 +224,17 @@ final class MountControl: ControlDelegate {
 }
 
 extension MountStatus.Leftover {
-    /// As a user would name it: the identity is endpoint and bucket.
+    /// Before the fingerprint of a customer's key in an identity.
+    static let keyMark = "sse-c:"
+
+    /// As a user would name it: the identity is endpoint and bucket, and a key's mark where it has one.
     init(_ leftover: StagingLeftover) {
-        let words = leftover.bucketIdentity.split(separator: " ", maxSplits: 1).map(String.init)
+        let words = leftover.bucketIdentity.split(separator: " ").map(String.init)
         self.init(
-            source: "s3://\(words.last ?? "")", endpoint: words.first == "aws" ? nil : words.first,
+            source: "s3://\(words.dropFirst().first ?? "")", endpoint: words.first == "aws" ? nil : words.first,
             mountpoint: leftover.mountpoint, directory: leftover.directory, files: leftover.fileCount,
             bytes: leftover.byteCount)
+        if words.count > 2, words[2].hasPrefix(Self.keyMark) { needsCustomerKey = true }
     }
 }
 

@@ -79,7 +79,8 @@ final class MountDeparture {
         guard mount.isPail else {
             return await unmount(remaining(of: busyNanoseconds), daemon: nil, whenBusy: whenBusy)
         }
-        return await leave(mount)
+        let others = table.entries.filter { $0.device == mount.device && $0.id != mount.id && $0.isPail }
+        return others.isEmpty ? await leave(mount) : await leaveOne(mount, of: others)
     }
 
     // MARK: pail's own mounts
@@ -110,6 +111,28 @@ final class MountDeparture {
         // With --lazy or --force the time is over already when the drain was given up.
         let isOver = left == nil
         return await unmount(isOver ? 0 : remaining(of: busyNanoseconds), daemon: daemon, whenBusy: whenBusy)
+    }
+
+    /// A bind mount, or what others are bind mounts of: its file system stays, and so does the daemon, by whatever mountpoint
+    /// it answers.
+    private func leaveOne(_ mount: MountEntry, of others: [MountEntry]) async -> ExitStatus {
+        let daemon = ([mount] + others).lazy.compactMap { try? DepartingDaemon($0) }.first
+        if drainsFirst, let daemon {
+            do throws(ControlError) {
+                let left = try drain(daemon)
+                if !left.isComplete, whenBusy == .report { return stay(daemon, left) }
+            } catch {
+                if error.code != .timedOut {
+                    tell(Message.line("\(given): the uploads could not be waited for: \(error)"))
+                }
+                if whenBusy == .report { return error.code == .timedOut ? stay(daemon, nil) : .failed }
+            }
+        }
+        let status = await unmount(remaining(of: busyNanoseconds), daemon: nil, whenBusy: whenBusy)
+        if status == .done, let other = others.first {
+            tell(Message.line("\(given) is unmounted; the same is still mounted at \(other.mountpoint)"))
+        }
+        return status
     }
 
     private func drain(_ daemon: DepartingDaemon) throws(ControlError) -> DrainResult {

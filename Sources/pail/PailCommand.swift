@@ -20,7 +20,7 @@ struct PailCommand: AsyncParsableCommand {
         subcommands: [
             MountCommand.self, UmountCommand.self, RunCommand.self, StatusCommand.self, FlushCommand.self,
             RefreshCommand.self, WarmCommand.self, CacheCommand.self, DoctorCommand.self,
-            DaemonCommand.self,
+            UpgradeCommand.self, DaemonCommand.self,
         ])
 
     mutating func run() throws {

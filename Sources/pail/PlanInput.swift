@@ -49,11 +49,23 @@ enum PlanInput {
                 profile: plan.profile)
         } catch {
             // Without signatures the profile is not needed, unless it was named.
-            if plan.isAnonymous, plan.profile == nil { return (plan, mountpoint) }
+            if plan.isAnonymous, plan.profile == nil { return (try withKey(plan), mountpoint) }
             throw CommandFailure(lines: [MountFailure(error).line(cannotMount: plan.location)], status: .failed)
         }
         let complete = try MountPlan.resolve(
             options, source: source, mountpoint: "/", environment: environment, settings: settings)
-        return (complete, mountpoint)
+        return (try withKey(complete), mountpoint)
+    }
+
+    /// With the customer's key, if it has one. A daemon that goes on after another needs no file for it then.
+    private static func withKey(_ plan: MountPlan) throws -> MountPlan {
+        guard let path = plan.customerKeyPath else { return plan }
+        var result = plan
+        do throws(MountFailure) {
+            result.customerKey = try CustomerKeyFile.read(path)
+        } catch {
+            throw CommandFailure(lines: [error.line(cannotMount: plan.location)], status: .failed)
+        }
+        return result
     }
 }

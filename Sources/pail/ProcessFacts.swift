@@ -8,6 +8,16 @@ enum ProcessFacts {
     /// More of a command line is not told.
     private static let commandCharactersMax = 60
 
+    /// What the kernel puts behind the path of a program whose file is gone.
+    static let deletedMark = " (deleted)"
+
+    /// The file that this process executes, with `deletedMark` behind it when it was replaced or removed since.
+    static var program: String? {
+        var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/exe", &buffer, buffer.count)
+        return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : nil
+    }
+
     /// Resident memory of this process, in bytes; 0 when it cannot be told.
     static func residentBytes() -> Int {
         guard

@@ -60,18 +60,21 @@ final class MountService: Sendable {
     let errors: RecentErrors
     let requestLatencies: RequestLatencies
     let traffic: FuseTraffic
+    let session: FuseSession
+    /// Nil without a supervisor.
+    let place: ServingPlace?
+    let log: Logger
     private let transport: HTTPTransport
-    private let session: FuseSession
     private let control: Lock<ControlServer?>
     private let metrics = Lock<MetricsServer?>(nil)
-    private let log: Logger
 
     private init(
         plan: MountPlan, store: S3Store, transport: HTTPTransport, pool: BufferPool, cache: BlockCache,
         fileSystem: FileSystem, stagingDirectory: String, leftovers: (foreign: [StagingLeftover], damaged: [String]),
         session: FuseSession, errors: RecentErrors,
-        requestLatencies: RequestLatencies, traffic: FuseTraffic, log: Logger
+        requestLatencies: RequestLatencies, traffic: FuseTraffic, place: ServingPlace?, log: Logger
     ) {
+        self.place = place
         self.requestLatencies = requestLatencies
         self.traffic = traffic
         self.plan = plan
@@ -114,7 +117,7 @@ final class MountService: Sendable {
         do throws(StagingError) {
             area = try StagingArea(
                 stateDirectory: plan.stateDirectory,
-                bucketIdentity: bucketIdentity(plan),
+                bucketIdentity: stagingIdentity(plan),
                 mountpoint: plan.mountpoint,
                 limitBytes: plan.stagingBytesMax)
         } catch {
@@ -174,6 +177,7 @@ final class MountService: Sendable {
         do throws(FuseError) {
             if let place, place.isSuccessor {
                 try await session.succeed(on: Supervisor.deviceDescriptor)
+                place.tellThatItServes()
                 fileSystem.sendRecovered()
             } else {
                 if let place { session.onBegun { place.keep($0) } }
@@ -187,7 +191,7 @@ final class MountService: Sendable {
         return MountService(
             plan: plan, store: store, transport: transport, pool: pool, cache: cache, fileSystem: fileSystem,
             stagingDirectory: area.sessionDirectory, leftovers: leftovers, session: session, errors: errors,
-            requestLatencies: requestLatencies, traffic: traffic, log: log)
+            requestLatencies: requestLatencies, traffic: traffic, place: place, log: log)
     }
 
     /// Serves until the mount is gone.
@@ -291,6 +295,12 @@ final class MountService: Sendable {
     /// Tells the bucket from any other, in directories that mounts share.
     private static func bucketIdentity(_ plan: MountPlan) -> String {
         "\(plan.endpoint.map { "\($0)" } ?? "aws") \(plan.location.bucket)"
+    }
+
+    /// Whose staged data a mount may upload: not what is to be encrypted by another key than its own, or by none.
+    private static func stagingIdentity(_ plan: MountPlan) -> String {
+        guard case .customerKey(let key)? = StoreOfPlan.encryption(plan) else { return bucketIdentity(plan) }
+        return "\(bucketIdentity(plan)) \(MountStatus.Leftover.keyMark)\(key.fingerprint)"
     }
 
     private static func diskTier(_ plan: MountPlan, _ pool: BufferPool) -> DiskTier? {

@@ -33,9 +33,11 @@ struct ServerExamination {
         }
         do throws(CredentialError) {
             guard let found = try await CredentialChain(profile: plan.profile).credentials() else { return true }
-            let key = "access key \(found.accessKeyID)\(found.sessionToken == nil ? "" : " (temporary)")"
-            report(DoctorFinding(.ok, "credentials", "\(key), from \(credentialsOrigin)"))
-            return true
+            let origin = credentialsOrigin
+            let finding = CredentialReport.finding(
+                found, origin: origin.text, isFile: origin.isFile, now: SystemTime().now)
+            report(finding)
+            return finding.grade != .fail
         } catch {
             let failure = MountFailure(error)
             report(DoctorFinding(.fail, "credentials", failure.what, remedy: failure.remedy))
@@ -44,13 +46,13 @@ struct ServerExamination {
     }
 
     /// The chain's order: a named profile, the environment, the profile of the environment.
-    private var credentialsOrigin: String {
+    private var credentialsOrigin: (text: String, isFile: Bool) {
         func variable(_ name: String) -> String? {
             getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
         }
-        if let profile = plan.profile { return "profile '\(profile)'" }
-        if variable("AWS_ACCESS_KEY_ID") != nil { return "the environment" }
-        return "profile '\(variable("AWS_PROFILE") ?? "default")'"
+        if let profile = plan.profile { return ("profile '\(profile)'", true) }
+        if variable("AWS_ACCESS_KEY_ID") != nil { return ("the environment", false) }
+        return ("profile '\(variable("AWS_PROFILE") ?? "default")'", true)
     }
 
     /// Any answer to an unsigned request will do: it shows that the server is there, how far, and what time it has.

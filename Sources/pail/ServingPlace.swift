@@ -15,7 +15,7 @@ struct ServingPlace: Sendable {
         self.generation = generation
         ledger = HandleLedger(descriptor: Supervisor.ledgerDescriptor)
         close(Supervisor.ledgerDescriptor)
-        for descriptor in [Supervisor.channelDescriptor, Supervisor.deviceDescriptor] {
+        for descriptor in [Supervisor.channelDescriptor, Supervisor.deviceDescriptor, Supervisor.programDescriptor] {
             _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
         }
     }
@@ -28,6 +28,16 @@ struct ServingPlace: Sendable {
 
     /// Gives the supervisor the mount's device.
     func keep(_ device: Int32) {
-        _ = pail_send_descriptor(Supervisor.channelDescriptor, device)
+        _ = Self.say(.device, device)
+    }
+
+    /// Another program is to go on when this process ends with `Supervisor.handedOver`. False when that cannot be told.
+    func prepareHandOver(to program: Int32) -> Bool { Self.say(.program, program) }
+
+    /// This process has taken over.
+    func tellThatItServes() { _ = Self.say(.serves) }
+
+    private static func say(_ message: Supervisor.Message, _ descriptor: Int32 = -1) -> Bool {
+        pail_send_message(Supervisor.channelDescriptor, CChar(message.rawValue), descriptor) == 0
     }
 }

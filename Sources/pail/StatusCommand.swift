@@ -7,13 +7,17 @@ internal import Commands
 internal import Control
 internal import Glibc
 internal import Mounts
+internal import Staging
 
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
         abstract: "Shows the mounts: what is still uploading, cache, requests, errors.",
         usage: "pail status [--json] [--watch] [MOUNTPOINT]",
-        discussion: "With --json: one object for MOUNTPOINT, else an array of all mounts.")
+        discussion: """
+            With --json: one object for MOUNTPOINT, else an array of all mounts. Without MOUNTPOINT it also tells, on \
+            standard error with --json, what mounts that are gone have left to upload.
+            """)
 
     @Flag(help: "Print JSON; with --watch one line a time.")
     var json = false
@@ -42,7 +46,7 @@ struct StatusCommand: AsyncParsableCommand {
         let time = SystemTime()
         var before: (found: [MountStatus], atNanoseconds: UInt64)?
         while true {
-            let (found, silent) = try collect()
+            let (found, silent, left) = try collect()
             let now = time.monotonicNanoseconds
             let seconds = before.map { Double(now - $0.atNanoseconds) / 1e9 } ?? 0
             let columns = Int(pail_terminal_columns(1))
@@ -53,6 +57,7 @@ struct StatusCommand: AsyncParsableCommand {
             }
             var lines = Array(blocks.joined(separator: [""])) + silent
             if lines.isEmpty { lines = ["no mounts"] }
+            lines += left
             if columns > 0 {
                 // More would scroll, and the next picture would not cover this one.
                 lines = Array(lines.prefix(max(1, Int(pail_terminal_rows(1)) - 1)))
@@ -68,18 +73,18 @@ struct StatusCommand: AsyncParsableCommand {
     }
 
     private func render() throws -> String {
-        let (found, silent) = try collect()
+        let (found, silent, left) = try collect()
         if json {
-            for line in silent { say(Message.line(line)) }
+            for line in silent + left { say(Message.line(line)) }
             if mountpoint != nil, let status = found.first { return status.json(pretty: !watch) }
             return "[" + found.map { $0.json() }.joined(separator: watch ? "," : ",\n") + "]"
         }
         let blocks = found.map { StatusReport.lines($0).joined(separator: "\n") } + silent
-        return blocks.isEmpty ? "no mounts" : blocks.joined(separator: "\n\n")
+        return ((blocks.isEmpty ? ["no mounts"] : blocks) + left).joined(separator: "\n\n")
     }
 
     /// The mounts asked for: what they tell, and lines on those that tell nothing.
-    private func collect() throws -> (found: [MountStatus], silent: [String]) {
+    private func collect() throws -> (found: [MountStatus], silent: [String], left: [String]) {
         let lookup = try MountLookup()
         guard let mountpoint else { return all(lookup) }
         let path = try lookup.canonical(mountpoint)
@@ -87,15 +92,22 @@ struct StatusCommand: AsyncParsableCommand {
             throw CommandFailure("\(mountpoint) is not in a mount of pail's")
         }
         do throws(ControlError) {
-            return ([try lookup.connect(mount).status()], [])
+            return ([try lookup.connect(mount).status()], [], [])
         } catch {
             throw CommandFailure("\(mount.mountpoint): \(error)")
         }
     }
 
+    /// What ended mounts left in the state directory and no live one tells of. Nothing there is touched or locked.
+    private static func leftBehind(_ stateDirectory: String, besides found: [MountStatus]) -> [String] {
+        let known = Set(found.flatMap(\.leftovers).compactMap(\.directory))
+        return StagedRest.ofAll(stateDirectory: stateDirectory).filter { !known.contains($0.directory) }
+            .map { StatusReport.text(MountStatus.Leftover($0)) }
+    }
+
     /// Mounts that do not answer are shown as such; daemons whose mount is gone and which still upload are found by
     /// their sockets.
-    private func all(_ lookup: MountLookup) -> (found: [MountStatus], silent: [String]) {
+    private func all(_ lookup: MountLookup) -> (found: [MountStatus], silent: [String], left: [String]) {
         var found: [MountStatus] = []
         var silent: [String] = []
         // Others' daemons answer nobody else.
@@ -111,6 +123,6 @@ struct StatusCommand: AsyncParsableCommand {
             guard let status = try? ControlClient(socketPath: path).status() else { continue }
             if !found.contains(where: { $0.pid == status.pid }) { found.append(status) }
         }
-        return (found, silent)
+        return (found, silent, Self.leftBehind(lookup.stateDirectory, besides: found))
     }
 }

@@ -40,8 +40,15 @@ enum StoreOfPlan {
         return (store, transport)
     }
 
-    private static func encryption(_ plan: MountPlan) -> ServerSideEncryption? {
-        switch plan.serverSideEncryption {
+    static func encryption(_ plan: MountPlan) -> ServerSideEncryption? {
+        if plan.customerKeyPath != nil {
+            // Not without it: what is written must not be there for everybody to read.
+            guard let key = plan.customerKey.flatMap({ CustomerKey($0.bytes) }) else {
+                preconditionFailure("the key was read with the plan")
+            }
+            return .customerKey(key)
+        }
+        return switch plan.serverSideEncryption {
         case nil: plan.kmsKeyID.map { .kms(keyID: $0, usesBucketKey: false) }
         case "aws:kms": .kms(keyID: plan.kmsKeyID, usesBucketKey: false)
         case "aws:kms:dsse": .dualLayerKMS(keyID: plan.kmsKeyID)

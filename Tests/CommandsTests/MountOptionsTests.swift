@@ -40,6 +40,7 @@ struct MountOptionsTests {
         (.storageClass, "standard_ia", { $0.storageClass == "STANDARD_IA" }),
         (.serverSideEncryption, "aes256", { $0.serverSideEncryption == "AES256" }),
         (.kmsKeyID, "arn:aws:kms:x", { $0.kmsKeyID == "arn:aws:kms:x" }),
+        (.customerKeyFile, "k", { $0.customerKeyPath == "k" }),
         (.acl, "bucket-owner-full-control", { $0.acl == "bucket-owner-full-control" }),
         (.requesterPays, nil, { $0.isRequesterPays }),
         (.logLevel, "DEBUG", { $0.logLevel == .debug }),
@@ -52,9 +53,6 @@ struct MountOptionsTests {
         (.noSiblingPrefetch, nil, { !$0.prefetchesSiblings }),
     ]
 
-    /// What this version refuses rather than ignores.
-    static let refused: Set<MountOptionName> = [.customerKeyFile]
-
     @Test func everyOptionIsTakenAsFlagAndInAList() throws {
         for (name, value, isSet) in Self.good {
             var direct = MountOptions()
@@ -64,16 +62,7 @@ struct MountOptionsTests {
             try listed.set(list: name.rawValue + (value.map { "=\($0)" } ?? ""))
             #expect(listed == direct, "-o \(name.rawValue)")
         }
-        #expect(Set(Self.good.map(\.0)).union(Self.refused) == Set(MountOptionName.allCases))
-    }
-
-    @Test(arguments: refused)
-    func whatALaterVersionDoesIsRefused(name: MountOptionName) {
-        let value = name.isFlag ? nil : "1"
-        var options = MountOptions()
-        let error = #expect(throws: UsageError.self) { try options.set(name, value) }
-        #expect(error?.message.contains("--\(name.rawValue)") == true)
-        #expect(options == MountOptions())
+        #expect(Set(Self.good.map(\.0)) == Set(MountOptionName.allCases))
     }
 
     @Test(arguments: [
@@ -85,7 +74,7 @@ struct MountOptionsTests {
         (.uid, "no such user"), (.uid, "4294967295"), (.uid, "-1"), (.uid, ""), (.gid, "no such group"), (.umask, "8"),
         (.umask, "1777"), (.fileMode, "rw-"), (.fileMode, ""), (.addressing, "dns"), (.attributes, "all"),
         (.logLevel, "loud"), (.serverSideEncryption, "rot13"), (.region, "eu west"), (.region, ""), (.acl, "a\nb"),
-        (.endpoint, "localhost"), (.stateDirectory, ""), (.profile, ""),
+        (.endpoint, "localhost"), (.stateDirectory, ""), (.profile, ""), (.customerKeyFile, ""),
     ])
     func malformedValuesAreRefusedByName(name: MountOptionName, value: String) {
         var options = MountOptions()

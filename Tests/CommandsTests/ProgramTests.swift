@@ -68,8 +68,7 @@ struct ProgramTests {
         #expect(!general.contains("\n  daemon "))
         let mount = Program.run(["help", "mount"]).output
         for option in MountOptionName.allCases {
-            let isRefused = MountOptionsTests.refused.contains(option)
-            #expect(mount.contains("--\(option.rawValue)") == !isRefused, "--\(option.rawValue)")
+            #expect(mount.contains("--\(option.rawValue)"), "--\(option.rawValue)")
         }
     }
 

@@ -3,6 +3,7 @@
 import Base
 import Control
 import Mounts
+import S3Protocol
 import Testing
 
 @testable import Commands
@@ -131,5 +132,52 @@ struct ReportTests {
             MountFailure(MountPointProblem.missing("/a;b")).line(cannotMount: "s3://b")
                 == "pail: cannot mount s3://b: the mountpoint /a;b does not exist; create it with mkdir")
         #expect(MountFailure(MountPointProblem.missing("/a;b")).remedy == "create it with mkdir")
+    }
+
+    @Test func slowRequestsAreWatched() {
+        var status = MountStatus(
+            version: "1", pid: 1, mountpoint: "/m", source: "s3://b", endpoint: "http://h", region: "r", startedAt: "",
+            uptimeSeconds: 1)
+        status.requestsUnderWay = [
+            MountStatus.RequestUnderWay(
+                operation: "UploadPart", key: "dir/a", attempt: 3, isHedge: false, seconds: 12.3),
+            MountStatus.RequestUnderWay(operation: "GetObject", key: "b", attempt: 1, isHedge: true, seconds: 0.5),
+            MountStatus.RequestUnderWay(
+                operation: "ListObjectsV2", key: nil, attempt: 1, isHedge: false, seconds: 0.05),
+        ]
+        let lines = WatchReport.lines(status, before: nil, seconds: 0, columns: 100)
+        #expect(
+            lines.drop { !$0.contains("slowest") } == [
+                "  slowest requests under way",
+                "    12.3 s  UploadPart  try 3  dir/a",
+                "    500 ms  GetObject   try 1  b  (beside a late one)",
+            ])
+        status.requestsUnderWay = nil
+        #expect(!WatchReport.lines(status, before: nil, seconds: 0, columns: 100).contains { $0.contains("slowest") })
+    }
+
+    /// Seconds that are left, whether a file has them, and what is said.
+    @Test(
+        arguments: [
+            (nil, true, .ok, "nothing says when they end"), (nil, false, .warn, "keeps the environment"),
+            (86_400, true, .ok, "until 1970-01-02T00:00:01Z (in 24:00:00); renew them in the file"),
+            (3600, true, .warn, "(in 1:00:00)"), (86_400, false, .warn, "put them into a profile"),
+            (0, true, .fail, "have ended at 1970-01-01T00:00:01Z; get new ones"),
+        ] as [(Int64?, Bool, DoctorFinding.Grade, String)])
+    func temporaryCredentials(seconds: Int64?, isFile: Bool, grade: DoctorFinding.Grade, text: String) {
+        let now = Timestamp(seconds: 1)
+        let credentials = AWSCredentials(
+            accessKeyID: "A", secretAccessKey: "S", sessionToken: "T",
+            expiry: seconds.map { Timestamp(seconds: 1 + $0) })
+        let finding = CredentialReport.finding(credentials, origin: "here", isFile: isFile, now: now)
+        #expect(finding.grade == grade && finding.line.contains(text), "\(finding.line)")
+        #expect(finding.line.contains("access key A, from here") && !finding.line.contains("S,"))
+    }
+
+    @Test func lastingCredentials() {
+        let finding = CredentialReport.finding(
+            AWSCredentials(accessKeyID: "A", secretAccessKey: "S"), origin: "here", isFile: false,
+            now: Timestamp(seconds: 0))
+        #expect(finding == DoctorFinding(.ok, "credentials", "access key A, from here"))
     }
 }

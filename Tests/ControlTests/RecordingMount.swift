@@ -67,6 +67,10 @@ final class RecordingMount: ControlDelegate {
     func refresh(path: String) async throws(ControlError) {
         try record("refresh \(path)")
     }
+
+    func upgrade(program: String) async throws(ControlError) {
+        try record("upgrade \(program)")
+    }
 }
 
 /// A runtime directory removed at the end of the test.

@@ -11,9 +11,12 @@ private func pair(_ name: String) -> String {
     "aws_access_key_id = AKIA\(name)\naws_secret_access_key = SECRET\(name)\n"
 }
 
-private func expected(_ name: String, token: String? = nil) -> AWSCredentials {
-    AWSCredentials(accessKeyID: "AKIA\(name)", secretAccessKey: "SECRET\(name)", sessionToken: token)
+private func expected(_ name: String, token: String? = nil, expiry: Timestamp? = nil) -> AWSCredentials {
+    AWSCredentials(accessKeyID: "AKIA\(name)", secretAccessKey: "SECRET\(name)", sessionToken: token, expiry: expiry)
 }
+
+/// 2026-11-29T17:00:00Z
+private let end = Timestamp(seconds: 1_795_971_600)
 
 private let environmentPair = ["AWS_ACCESS_KEY_ID": "AKIAe", "AWS_SECRET_ACCESS_KEY": "SECRETe"]
 
@@ -35,6 +38,25 @@ struct CredentialSearchTests {
         Case(
             name: "environment with token",
             variables: environmentPair.merging(["AWS_SESSION_TOKEN": "t"]) { $1 }, expected: expected("e", token: "t")),
+        Case(
+            name: "temporary ones of the environment",
+            variables: environmentPair.merging([
+                "AWS_SESSION_TOKEN": "t", "AWS_CREDENTIAL_EXPIRATION": "2026-11-29T18:00:00+01:00",
+            ]) { $1 }, expected: expected("e", token: "t", expiry: end)),
+        Case(
+            name: "an end that was left over",
+            variables: environmentPair.merging(["AWS_CREDENTIAL_EXPIRATION": "2026-11-29T17:00:00Z"]) { $1 },
+            expected: expected("e")),
+        Case(
+            name: "an end that cannot be read",
+            variables: environmentPair.merging([
+                "AWS_SESSION_TOKEN": "t", "AWS_CREDENTIAL_EXPIRATION": "soon",
+            ]) { $1 }, expected: expected("e", token: "t")),
+        Case(
+            name: "temporary ones of a profile",
+            credentials:
+                "[default]\n\(pair("d"))aws_session_token = t\nx_security_token_expires = 2026-11-29T17:00:00Z\n",
+            expected: expected("d", token: "t", expiry: end)),
         Case(
             name: "environment before AWS_PROFILE",
             variables: environmentPair.merging(["AWS_PROFILE": "x"]) { $1 }, credentials: both, expected: expected("e")),

@@ -33,7 +33,7 @@ struct FuseTrafficTests {
     }
 
     func receive(_ traffic: FuseTraffic, _ bytes: [UInt8]) { bytes.withUnsafeBytes { traffic.received($0) } }
-    func answer(_ traffic: FuseTraffic, _ bytes: [UInt8]) { bytes.withUnsafeBytes { traffic.answered($0) } }
+    func answer(_ traffic: FuseTraffic, _ bytes: [UInt8]) { bytes.withUnsafeBytes { _ = traffic.answered($0) } }
 
     @Test func operationsAreCountedByKindWithTheirTime() {
         let traffic = FuseTraffic(time: time)

@@ -185,6 +185,11 @@ def test_status_of_pending_uploads(mount, mnt):
             assert isinstance(upload.get(field), kind), f"{field}: {upload}"
         assert upload["bytes_total"] == 100_000 and upload["bytes_done"] <= 100_000
         assert "dir/pending" in mount.pail("status", mnt).stdout
+
+        def sending():
+            found = [each for each in mount.status()["requests_under_way"] if each.get("key", "").endswith("dir/pending")]
+            return [each for each in found if each["operation"] == "PutObject" and each["seconds"] > 0.2 and each["attempt"] >= 1]
+        wait_for(sending, 20, "the request is told")
         failed = mount.pail("flush", "--timeout", "1", mnt, check=False)
         assert failed.code == 1 and failed.seconds < 10, str(failed)
         relay.set("none")

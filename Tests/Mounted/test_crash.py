@@ -75,8 +75,13 @@ def test_a_stale_mount_with_data_is_told(mount, mnt):
         assert result.code == 4 and "pending" in result.stderr and "first" not in result.stderr, str(result)
         assert report["files_left"] == 1 and report["bytes_left"] == 50_000 and report["exit_code"] == 4, report
         assert not mount_table.at(mnt)
+        # It is told without a mount, too, and not touched.
+        for _ in range(2):
+            assert f"left behind by {mnt}: 1 file, " in mount.pail("status").stdout
+            assert f"left behind by {mnt}: 1 file, " in mount.pail("status", "--json").stderr
         relay.set("none")
         mount.start()
+        assert f"left behind by {mnt}" not in mount.pail("status").stdout
 
 
 @pytest.mark.first_server

@@ -1,15 +1,21 @@
 """A daemon that dies is replaced under the live mount: programs see a pause, and no "transport endpoint is not connected"."""
 
 import errno
+import fcntl
+import json
 import os
 import platform
+import shutil
 import signal
+import socket
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from harness.content import pattern, sha256_of
-from harness.processes import wait_for
+from harness.processes import run, wait_for
 
 RELEASE = tuple(int(number) for number in platform.release().split(".")[:2])
 pytestmark = [pytest.mark.needs("pail"), pytest.mark.unmounted, pytest.mark.first_server, pytest.mark.deadline(120),
@@ -163,3 +169,139 @@ def test_where_nobody_supervises(mount, bucket, words):
     mnt = [mount.path] if words[0] == "mount" else ["--", "true"]
     result = mount.pail(*words, *([] if "-o" in words else OPTIONS), bucket.source, *mnt, check=False)
     assert result.code == 2 and "--supervised" in result.stderr and len(result.stderr.splitlines()) <= 2, str(result)
+
+
+# MARK: another program, on purpose
+
+def _another(mount, name, program=None):
+    """A copy of the program (or another one) as a file of its own, which `pail upgrade` is then called as."""
+    path = mount.scratch / name
+    shutil.copy(program or mount.tool.program, path)
+    return path
+
+
+def _upgrade(mount, program, check=True):
+    return run(program, "upgrade", mount.path, check=check, timeout=120, actor=mount.actor, env=mount.environment)
+
+
+def _ask(mount, request):
+    """The last line that the mount's socket answers to a request."""
+    # FNV-1a of the mountpoint.
+    number = 0xcbf29ce484222325
+    for byte in os.fsencode(mount.path):
+        number = (number ^ byte) * 0x100000001b3 % 2**64
+    directory = Path("/run/pail") if mount.actor.uid == 0 else mount.runtime / "pail"
+    path = directory / f"{number:016x}.sock"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(str(path))
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        for line in connection.makefile():
+            answer = json.loads(line)
+            if answer["reply"] != "progress":
+                return answer
+    return None
+
+
+def test_another_program_goes_on(mount, bucket):
+    """`pail upgrade` under a program that reads, writes, makes and renames, holds locks, and stands in a directory."""
+    content = pattern(3_000_000, "read")
+    bucket.put("read", content)
+    bucket.put("deep/er/file", content)
+    mount.start(*OPTIONS)
+    reader, writer = os.open(mount.path / "read", os.O_RDONLY), os.open(mount.path / "written", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(reader, fcntl.LOCK_EX)
+    fcntl.lockf(writer, fcntl.LOCK_EX)
+    # Somebody else stands in a directory.
+    standing = subprocess.Popen(["sh", "-c", "while read line; do ls | tr '\\n' ' '; cat file | wc -c; pwd; done"],
+                                cwd=mount.path / "deep/er", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    wrong, rounds, done = [], [0], threading.Event()
+    written = bytearray()
+
+    def work():
+        while not done.is_set():
+            try:
+                offset = rounds[0] * 4096 % 2_990_000
+                assert os.pread(reader, 4096, offset) == content[offset:offset + 4096]
+                piece = pattern(10_000, rounds[0])
+                os.write(writer, piece)
+                written.extend(piece)
+                os.mkdir(mount.path / f"made{rounds[0]}")
+                assert {"read", "deep", f"made{rounds[0]}"} <= set(os.listdir(mount.path))
+                (mount.path / "new").write_bytes(b"x")
+                os.rename(mount.path / "new", mount.path / f"made{rounds[0]}" / "renamed")
+            except OSError as error:
+                wrong.append((rounds[0], error))
+            rounds[0] += 1
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for index in range(2):
+            before, old = rounds[0], mount.status()
+            wait_for(lambda: rounds[0] > before, 20, "the program works")
+            program = _another(mount, f"pail{index}")
+            said = _upgrade(mount, program).stdout
+            new = mount.status()
+            standing.stdin.write("\n")
+            standing.stdin.flush()
+            assert [standing.stdout.readline() for _ in range(2)] == ["file 3000000\n", f"{mount.path}/deep/er\n"]
+            assert new["program"] == str(program) and new["pid"] != old["pid"] and str(new["pid"]) in said, said
+        before = rounds[0]
+        wait_for(lambda: rounds[0] > before + 1, 20, "the program goes on")
+        # Whom the kernel has given a lock keeps it.
+        other = os.open(mount.path / "read", os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(other)
+    finally:
+        done.set()
+        worker.join()
+    assert not wrong, (wrong[:5], len(wrong))
+    os.fsync(writer)
+    assert sha256_of(bucket.get("written")) == sha256_of(written)
+    os.close(reader)
+    os.close(writer)
+    standing.communicate()
+    assert all((mount.path / f"made{index}/renamed").read_bytes() == b"x" for index in range(rounds[0]))
+    mount.stop()
+    mount.wait_until_no_daemon()
+
+
+@pytest.mark.parametrize("script", ["exit 3", "[ $1 = --version ] || exit 0", "[ $1 = --version ] || kill -9 $$"],
+                         ids=["no version", "ends at once", "is killed at once"])
+def test_a_program_that_does_not_serve(mount, bucket, script):
+    """The earlier program goes on, with all that was open and pending."""
+    content = pattern(300_000, "read")
+    bucket.put("read", content)
+    mount.start(*OPTIONS)
+    reader, writer = os.open(mount.path / "read", os.O_RDONLY), os.open(mount.path / "written", os.O_RDWR | os.O_CREAT)
+    os.write(writer, b"one ")
+    old = mount.status()
+    bad = mount.scratch / "bad"
+    bad.write_text(f"#!/bin/sh\n{script}\n")
+    bad.chmod(0o755)
+    answer = _ask(mount, {"version": 1, "request": "upgrade", "program": str(bad)})
+    if script == "exit 3":
+        assert answer["reply"] == "error" and "code 3" in answer["error"]["message"], answer
+        assert mount.status()["pid"] == old["pid"]
+    else:
+        assert answer["reply"] == "done", answer
+        wait_for(lambda: _is_replaced(mount, old["pid"]), 30, "the earlier program serves again")
+        assert mount.status()["program"] == old["program"]
+    os.write(writer, b"two")
+    os.fsync(writer)
+    assert bucket.get("written") == b"one two" and os.pread(reader, 400_000, 0) == content
+    os.close(reader)
+    os.close(writer)
+    mount.stop()
+    mount.wait_until_no_daemon()
+
+
+def test_who_cannot_hand_over(mount):
+    """Without a supervisor a new program needs a new mount, and that is said."""
+    mount.start()
+    pid = mount.status()["pid"]
+    result = _upgrade(mount, mount.tool.program, check=False)
+    assert result.code == 1 and "--supervised" in result.stderr and mount.status()["pid"] == pid, str(result)
+    mount.stop()

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -149,6 +151,148 @@ def test_a_mount_of_another_user(mount):
     """Root's own mounts are not a user's to take away."""
     result = mount.pail("umount", "--timeout", "1", "/proc", check=False)
     assert result.code == 1 and "root" in result.stderr and mount_table.at("/proc"), str(result)
+
+
+@pytest.mark.first_server
+@pytest.mark.unmounted
+@pytest.mark.actors("root")
+def test_all_of_them(mount, mnt, bucket):
+    """In a mount namespace of its own: --all takes whatever it sees. A mount inside another goes first."""
+    other = mount.directory / "other"
+    other.mkdir()
+    script = """
+        awk '/ - fuse[.]pail /{print $5}' /proc/self/mountinfo | while read -r each; do umount -l "$each"; done
+        "$0" mount "$1" "$2"
+        mkdir "$2/inside" "$2/empty"
+        "$0" mount "$1/inside" "$2/inside"
+        "$0" mount -o ro "$1" "$3"
+        echo one >"$2/first"
+        echo two >"$2/inside/second"
+        "$0" umount --all --json
+        ! grep 'fuse[.]pail' /proc/self/mountinfo
+    """
+    result = run("unshare", "--mount", "--propagation", "private", "sh", "-ec", script, mount.tool.program, bucket.source, mnt,
+                 other, env=mount.environment)
+    reports = json.loads(result.stdout)
+    assert [each["mountpoint"] for each in reports] == [str(other), f"{mnt}/inside", str(mnt)], str(result)
+    assert {each["outcome"] for each in reports} == {"unmounted"}, str(result)
+    assert bucket.get("first") == b"one\n" and bucket.get("inside/second") == b"two\n"
+    mount.wait_until_no_daemon()
+
+
+@pytest.mark.first_server
+@pytest.mark.unmounted
+def test_mounts_of_other_programs(mount, mnt, bucket):
+    """s3fs's and rclone's, as whoever mounted them: who holds them is named, and they go when they are free."""
+    from harness.tools import S3fs
+    rclone = Path(sys.prefix) / "bin" / "rclone"
+    bucket.put("file", b"text")
+
+    def with_s3fs():
+        S3fs().start(mount, [])
+
+    def with_rclone():
+        remote = f":s3,provider=Other,env_auth=true,endpoint='{bucket.server.endpoint}':{bucket.name}/{bucket.prefix}"
+        run(rclone, "mount", "--daemon", "--vfs-cache-mode", "writes", "--cache-dir", mount.scratch / "rclone", remote, mnt,
+            env=mount.environment | {"RCLONE_CONFIG": "/dev/null"})
+        wait_for(lambda: mount_table.at(mnt), 10, "rclone in the mount table")
+
+    programs = {name: start for name, start, path in [("s3fs", with_s3fs, shutil.which("s3fs")),
+                                                      ("rclone", with_rclone, rclone.exists())] if path}
+    if not programs:
+        pytest.skip("neither s3fs nor rclone is installed")
+    for name, start in programs.items():
+        start()
+        assert (mnt / "file").read_bytes() == b"text", name
+        with subprocess.Popen(["sleep", "600"], cwd=mnt) as holder:
+            result = mount.pail("umount", "--timeout", "1", mnt, check=False)
+            holder.kill()
+        assert result.code == 3 and str(holder.pid) in result.stderr and "sleep" in result.stderr, f"{name}: {result}"
+        assert (mnt / "file").read_bytes() == b"text", name
+        mount.pail("umount", mnt)
+        assert not mount_table.at(mnt), name
+
+
+@pytest.mark.first_server
+@pytest.mark.actors("root")
+def test_bind_mounts(mount, mnt, bucket):
+    """A bind mount of a part goes alone; what it is of stays, and is not unmounted behind its back."""
+    (mnt / "dir").mkdir()
+    (mnt / "dir/file").write_text("text")
+    other = mount.directory / "other"
+    other.mkdir()
+    run("mount", "--bind", mnt / "dir", other)
+    with subprocess.Popen(["sleep", "600"], cwd=other) as holder:
+        result = mount.pail("umount", "--timeout", "1", other, check=False)
+        holder.kill()
+    assert result.code == 3 and str(holder.pid) in result.stderr, str(result)
+    daemon = mount.daemon()
+    result = mount.pail("umount", other)
+    assert not mount_table.at(other) and mount_table.at(mnt) and mount.daemon() == daemon, str(result)
+    assert f"still mounted at {mnt}" in result.stderr, str(result)
+    (mnt / "after").write_text("after")
+    # The other way round, the data is in the bucket, and whoever uses the bind mount goes on.
+    run("mount", "--bind", mnt / "dir", other)
+    result = mount.pail("umount", mnt)
+    assert not mount_table.at(mnt) and bucket.get("after") == b"after", str(result)
+    assert f"still mounted at {other}" in result.stderr and (other / "file").read_text() == "text", str(result)
+    (other / "last").write_text("last")
+    run("umount", other)
+    mount.wait_until_no_daemon()
+    assert bucket.get("dir/last") == b"last"
+
+
+@pytest.mark.first_server
+@pytest.mark.unmounted
+@pytest.mark.actors("root")
+def test_mounts_of_autofs(mount, mnt):
+    """What the automounter made is unmounted like any other, by its path, and comes back when somebody asks for it."""
+    if not shutil.which("automount") or not os.path.exists("/dev/autofs"):
+        pytest.skip("no automounter")
+    top, maps = mount.directory / "auto", mount.scratch
+    (maps / "map").write_text("data -fstype=tmpfs,size=1m :tmpfs\n")
+    (maps / "master").write_text(f"{top} file:{maps / 'map'} --timeout=600\n")
+    # In a session of its own: whoever is of the automounter's process group gets nothing mounted.
+    with subprocess.Popen(["automount", "--foreground", "--dont-check-daemon", "--pid-file", maps / "pid", maps / "master"],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as automounter:
+        try:
+            wait_for(lambda: mount_table.at(top), 20, "the automounter's directory")
+            assert os.listdir(top / "data") == [] and mount_table.at(top / "data")
+            with holding("open file", top / "data", 600) as pid:
+                result = mount.pail("umount", "--timeout", "1", top / "data", check=False)
+                assert result.code == 3 and str(pid) in result.stderr, str(result)
+            mount.pail("umount", top / "data")
+            assert not mount_table.at(top / "data") and mount_table.at(top)
+            # Looked at, it is there again, and empty.
+            assert os.listdir(top / "data") == [] and mount_table.at(top / "data")
+            mount.pail("umount", top / "data")
+        finally:
+            automounter.terminate()
+            automounter.wait(20)
+    assert not mount_table.at(top)
+
+
+@pytest.mark.first_server
+@pytest.mark.actors("user")
+def test_processes_of_others_are_counted(mount, mnt):
+    """An ordinary user may not look into them, and is told so. Its own daemons are not among them."""
+    with holding("working directory", mnt, 600):
+        result = mount.pail("umount", "--timeout", "1", "--json", mnt, check=False)
+        others = [pid for pid in filter(str.isdigit, os.listdir("/proc")) if _is_anothers(pid)]
+    (report,) = json.loads(result.stdout)
+    count = report["holders"]["unreadable_processes"]
+    assert result.code == 3 and f"({count} process" in result.stderr and "of other users" in result.stderr, str(result)
+    # Some come and go.
+    assert abs(count - len(others)) <= 10, (count, len(others))
+
+
+def _is_anothers(pid):
+    try:
+        fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    except OSError:
+        return False
+    # Threads of the kernel have no memory.
+    return "VmSize" in fields and int(fields["Uid"].split()[0]) != os.geteuid()
 
 
 @pytest.mark.first_server

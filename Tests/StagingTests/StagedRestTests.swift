@@ -73,6 +73,20 @@ struct StagedRestTests {
         #expect(next.area.adoptLeftovers().foreign.map(\.mountpoint) == ["/mnt/line\\nbreak"])
     }
 
+    /// Where no mount lives, too; and what a living one has is its own.
+    @Test func whatAllLeft() throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        _ = try file(fixture, "a", 3)
+        #expect(StagedRest.ofAll(stateDirectory: fixture.directory).isEmpty)
+        fixture.area.closeSession()
+        let found = StagedRest.ofAll(stateDirectory: fixture.directory)
+        #expect(found.map(\.bucketIdentity) == ["memory bucket"] && found.map(\.fileCount) == [1])
+        #expect(StagedRest.ofAll(stateDirectory: "/nowhere").isEmpty)
+        let next = try fixture.successor()
+        #expect(next.area.adoptLeftovers().adopted.count == 1, "looking has taken nothing")
+    }
+
     @Test func aDamagedJournalIsOneFile() throws {
         let fixture = try StagingFixture()
         defer { fixture.removeDirectory() }

@@ -28,7 +28,8 @@ int pail_watch_signals(void);
 /// Adds to a `posix_spawn_file_actions_t` that every descriptor from `first` on is closed. 0 or an errno.
 int pail_spawn_close_from(void *actions, int first);
 
-/// Makes every core dump of the process empty: 0, or -1 with errno.
+/// Lets no core of the process be dumped, to a file or a program, nor others of its user look into its memory: 0, or -1 with errno.
+/// What is in /proc of it belongs to root then.
 int pail_forbid_core(void);
 
 /// Asks the filesystem to put the directories that are made in this one far from each other, as ext4 can. 0, or -1 with errno:
@@ -96,10 +97,10 @@ int pail_accept(int listener);
 
 /// Two ends of a local channel, close-on-exec, above the numbers that children are given: 0, or -1 with errno.
 int pail_channel(int ends[2]);
-/// Sends a descriptor over a channel: 0, or -1 with errno.
-int pail_send_descriptor(int channel, int descriptor);
-/// Receives one, close-on-exec. -1 when the other end is closed or sent something else.
-int pail_receive_descriptor(int channel);
+/// Sends a byte over a channel, which says what it means, and a descriptor with it unless that is -1: 0, or -1 with errno.
+int pail_send_message(int channel, char kind, int descriptor);
+/// Receives one. `descriptor` gets what came with it, close-on-exec, or -1. The byte, or -1 when the other end is closed.
+int pail_receive_message(int channel, int *descriptor);
 /// Memory that processes share by its descriptor, close-on-exec, all zero. -1 with errno.
 int pail_shared_memory(const char *name, int64_t count);
 

@@ -6,7 +6,9 @@ internal import S3Protocol
 
 extension S3Store {
     public func copy(_ request: CopyRequest) async throws(StoreError) -> ETag {
-        if request.source.byteCount > configuration.singleCopyBytesMax { return try await copyByParts(request) }
+        if request.source.byteCount > configuration.singleCopyBytesMax || !state.withLock({ $0.hasSingleCopy }) {
+            return try await copyByParts(request)
+        }
         let builder = builder
         do throws(S3CallFailure) {
             return try await copying(request.source, operation: .copyObject, key: request.destination) { condition in
@@ -23,6 +25,11 @@ extension S3Store {
                 found.properties.metadata == properties.metadata
             {
                 return found.version.etag
+            }
+            // Ceph's gateway copies what is encrypted by a customer's key into parts only.
+            if error.error.kind == .unsupported, case .customerKey = configuration.options.encryption {
+                state.withLock { $0.hasSingleCopy = false }
+                return try await copyByParts(request)
             }
             var final = error.error
             final.mayHaveHappened = error.mayHaveHappened
@@ -189,6 +196,10 @@ extension S3Store {
                     message: "the source has changed")
             }
             properties = info.properties
+        }
+        // An upload has at least one part, and a part is copied of at least a byte.
+        guard source.byteCount > 0 else {
+            return try await put(PutRequest(key: request.destination, body: nil, properties: properties))
         }
         let upload = try await createUpload(request.destination, properties: properties)
         do throws(StoreError) {

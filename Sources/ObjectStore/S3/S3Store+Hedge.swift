@@ -75,7 +75,8 @@ extension S3Store {
         // A body may take longer than others wait for the server: its head already is an answer.
         let sink = call.download.map { RaceLeg(number, of: race, download: $0, time: time, onHead: noteAnswer) }
         let began = time.monotonicNanoseconds
-        let (outcome, metrics) = await exchange(call.request, request, body: nil, sink: sink)
+        let (outcome, metrics) = await exchange(
+            call.request, request, body: nil, sink: sink, attempt: attempt, isHedge: number > 1)
         switch outcome {
         case .failed(let error) where error.kind == .timedOut(.stall):
             let milliseconds = request.timeouts?.stallMilliseconds ?? 0

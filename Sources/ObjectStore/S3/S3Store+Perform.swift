@@ -205,7 +205,8 @@ extension S3Store {
             return await sendRead(current, httpRequest, attempt: attempt, patience: patience)
         }
         let start = time.monotonicNanoseconds
-        let (outcome, metrics) = await exchange(request, httpRequest, body: body, sink: call.download)
+        let (outcome, metrics) = await exchange(
+            request, httpRequest, body: body, sink: call.download, attempt: attempt, isHedge: false)
         report(
             outcome, of: request, attempt: attempt, isHedge: false, isTrial: call.isTrial, metrics: metrics,
             since: start)
@@ -214,8 +215,16 @@ extension S3Store {
 
     /// One request on the wire.
     func exchange(
-        _ request: S3Request, _ httpRequest: HTTPRequest, body: (any HTTPBodySource)?, sink: (any HTTPResponseSink)?
+        _ request: S3Request, _ httpRequest: HTTPRequest, body: (any HTTPBodySource)?, sink: (any HTTPResponseSink)?,
+        attempt: Int, isHedge: Bool
     ) async -> (Outcome, HTTPMetrics) {
+        let number = underWay.withLock {
+            $0.begin(
+                S3RequestUnderWay(
+                    operation: request.operation, key: request.key, attempt: attempt, isHedge: isHedge,
+                    startNanoseconds: time.monotonicNanoseconds))
+        }
+        defer { underWay.withLock { $0.end(number) } }
         let outcome: Outcome
         var metrics = HTTPMetrics()
         do throws(HTTPError) {

@@ -18,6 +18,8 @@ public final class S3Store: ObjectStore {
         var clockSkewSeconds: Int64 = 0
         var conditions: [ConditionKind: ConditionState]
         var hasPartCopy = true
+        /// Whether CopyObject is there for what this store writes.
+        var hasSingleCopy = true
         var hasBatchDelete = true
         /// RGW 16 does so with the source of UploadPartCopy, though not with that of CopyObject. Nil until it matters.
         var decodesPartSourceTwice: Bool?
@@ -50,6 +52,7 @@ public final class S3Store: ObjectStore {
     let state: Lock<State>
     let health = Lock(HealthState())
     let stragglers = Lock(StragglerPolicy())
+    let underWay = Lock(RequestsUnderWay())
 
     /// - Parameters:
     ///   - transport: may be shared between stores; outlives this one.
@@ -93,6 +96,8 @@ public final class S3Store: ObjectStore {
 
     /// The requests so far.
     public var counters: S3RequestCounters { state.withLock { $0.counters } }
+    /// The requests on the wire, the oldest first.
+    public var requestsUnderWay: [S3RequestUnderWay] { underWay.withLock { $0.oldestFirst } }
     /// The region that requests are signed for: the configured one, until the server names another.
     public var region: String { state.withLock { $0.region } }
     /// Where requests go: the configured endpoint, moved to the bucket's region where AWS says so.

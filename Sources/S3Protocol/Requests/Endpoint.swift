@@ -79,6 +79,13 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     /// Whether AWS serves it, so that what AWS documents may be relied on.
     public var isAWS: Bool { host.hasSuffix(".amazonaws.com") || host.hasSuffix(".amazonaws.com.cn") }
 
+    /// Whether it is this machine itself, by a name or number that nobody else can answer for.
+    public var isLoopback: Bool {
+        let numbers = host.split(separator: ".", omittingEmptySubsequences: false)
+        return host == "localhost" || host == "[::1]"
+            || numbers.count == 4 && numbers[0] == "127" && numbers.allSatisfy { UInt8($0) != nil }
+    }
+
     /// The region that the host name says.
     public var region: String? { aws?.region }
 

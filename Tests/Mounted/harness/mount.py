@@ -13,6 +13,8 @@ from .servers import REGION
 
 #: What may stay in the state directory after everything is uploaded: indexes and journals, no data.
 STATE_BYTES_MAX = 8 << 20
+#: What a daemon calls itself.
+DAEMON = "pail"
 
 
 class Mount:
@@ -111,7 +113,7 @@ class Mount:
     def daemons(self):
         """The processes that serve this mount."""
         found = processes_of(self.mark, self.directory)
-        return [each for each in found if _program(each.pid) == os.path.realpath(self.tool.program)]
+        return [each for each in found if _program(each.pid) in (os.path.realpath(self.tool.program), DAEMON)]
 
     def daemon(self):
         found = self.daemons()
@@ -155,7 +157,7 @@ def _program(pid):
             name = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
         except OSError:
             return None
-        return os.path.realpath(name) if name else None
+        return DAEMON if name == DAEMON else os.path.realpath(name) if name else None
 
 
 def _bytes_below(directory):

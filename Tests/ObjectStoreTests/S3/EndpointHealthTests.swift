@@ -158,6 +158,20 @@ struct EndpointHealthTests {
         #expect(store.reachability.isReachable == isBack)
     }
 
+    @Test func requestsUnderWayAreTold() async throws {
+        let server = HeldServer()
+        let store = try await downStore(on: server)
+        #expect(store.requestsUnderWay.isEmpty)
+        let key = key
+        let call = Task { await failureKind { () throws(StoreError) in try await store.head(key) } }
+        await server.probeSeen.wait()
+        let told = store.requestsUnderWay
+        #expect(told.map(\.operation) == [.headBucket] && told.map(\.attempt) == [1])
+        server.answer.set(true)
+        #expect(await call.value == nil)
+        #expect(store.requestsUnderWay.isEmpty)
+    }
+
     @Test func aCancelledWaiterDoesNotWait() async throws {
         let server = HeldServer()
         let store = try await downStore(on: server)

@@ -447,6 +447,30 @@ struct S3WriteTests {
             ])
     }
 
+    /// As Ceph's gateway has it.
+    @Test func whereOnlyPartsAreCopiedWithTheKeyOfACustomer() async throws {
+        let source = ObjectVersion(key: ObjectKey("src")!, etag: ETag("s")!, byteCount: 10)
+        let created = Reply.answer(
+            200, body: "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+        let part = Reply.answer(200, body: "<CopyPartResult><ETag>\"p\"</ETag></CopyPartResult>")
+        let server = ScriptedServer(
+            .error(501, "NotImplemented"), created, part, Self.completed, created, part, Self.completed,
+            .answer(200, ["ETag": "\"e\""]))
+        let store = try server.store {
+            $0.options.encryption = .customerKey(CustomerKey([UInt8](repeating: 1, count: 32))!)
+        }
+        let properties = ObjectProperties()
+        for _ in 0..<2 {
+            _ = try await store.copy(CopyRequest(source: source, destination: key, properties: properties))
+        }
+        #expect(server.lines.filter { $0 == "PUT /bucket/a" }.count == 1, "it is asked once")
+        #expect(server.seen[2]["x-amz-copy-source"] == "/bucket/src")
+        // Of nothing no part can be made.
+        let empty = ObjectVersion(key: ObjectKey("src")!, etag: ETag("s")!, byteCount: 0)
+        _ = try await store.copy(CopyRequest(source: empty, destination: key, properties: properties))
+        #expect(server.lines.last == "PUT /bucket/a" && server.remainingCount == 0)
+    }
+
     @Test func failedLargeCopyIsAborted() async throws {
         let big = ObjectVersion(key: ObjectKey("src")!, etag: ETag("s")!, byteCount: 30 << 20)
         let server = ScriptedServer(
