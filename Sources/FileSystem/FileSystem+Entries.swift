@@ -149,7 +149,7 @@ extension FileSystem {
             inode = StableHash.of(item.name.bytes.utf8) | 2
         }
         return DirectoryEntry(
-            name: item.name.string, kind: kind, inode: inode, fileName: item.name, nextPosition: nextPosition)
+            name: item.name.shown, kind: kind, inode: inode, fileName: item.name, nextPosition: nextPosition)
     }
 
     /// Nil where it may be a symlink: those that pail makes are empty objects.

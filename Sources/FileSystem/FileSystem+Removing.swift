@@ -9,7 +9,7 @@ internal import Staging
 extension FileSystem {
     public func unlink(parent number: UInt64, name text: String) -> Answer<Void> {
         .later { () async throws(FileSystemError) in
-            let name = try Self.name(text)
+            let name = try await self.name(text, in: number, orElse: .notFound)
             try await self.changes.shared { () async throws(FileSystemError) in
                 try await self.unlink(parent: number, name: name)
             }

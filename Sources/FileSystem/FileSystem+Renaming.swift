@@ -13,7 +13,10 @@ extension FileSystem {
         parent: UInt64, name: String, toParent: UInt64, toName: String, mustBeNew: Bool
     ) -> Answer<Void> {
         .later { () async throws(FileSystemError) in
-            let (from, to) = (try Self.name(name), try Self.name(toName))
+            let from = try await self.name(name, in: parent, orElse: .notFound)
+            // A name that is longer than it is shown goes with the file from directory to directory.
+            let isSameName = name.utf8.elementsEqual(toName.utf8)
+            let to = isSameName ? from : try await self.name(toName, in: toParent, orElse: .invalidArgument)
             try self.refuseIfReadOnly()
             let source = try await self.resolve(parent: parent, name: from, isReferenced: false)
             let work = { () async throws(FileSystemError) in

@@ -31,7 +31,7 @@ extension FileSystem {
             var names: [String] = []
             var next = tree[node.number]
             while let dentry = next, let name = dentry.name {
-                names.append(name.string)
+                names.append(name.shown)
                 next = dentry.parent
             }
             // A chain that does not end at the root belongs to something removed.
@@ -57,7 +57,8 @@ extension FileSystem {
         do throws(FileSystemError) {
             var number = Tree.rootNumber
             for text in facts.names {
-                number = try await resolve(parent: number, name: try Self.name(text), isReferenced: true).number
+                let name = try await name(text, in: number, orElse: .notFound)
+                number = try await resolve(parent: number, name: name, isReferenced: true).number
                 numbers.append(number)
             }
             let handle = try await open(number, mayWrite: facts.mayWrite, mustAsk: true).get()

@@ -54,7 +54,9 @@ extension FileSystem {
     ) -> Answer<(FileStatus, FileHandle)> {
         let name: FileName
         do throws(FileSystemError) {
-            name = try Self.name(text)
+            // What the kernel has just looked up in vain stands for no longer name. A file of that name came since, maybe.
+            guard let known = try knownName(text, in: number) else { return .fail(.invalidArgument) }
+            name = known
             try Self.refuseIfNotCreatable(name)
         } catch {
             return .failed(error)

@@ -156,10 +156,10 @@ public final class FileSystem: Sendable {
         tree.withLock { $0[number]?.path ?? "(inode \(number))" }
     }
 
+    /// The name that a kernel's name stands for by itself.
     static func name(_ text: String) throws(FileSystemError) -> FileName {
-        guard let name = FileName(text) else {
-            throw FileSystemError(text.utf8.count > FileName.byteCountMax ? .nameTooLong : .invalidArgument)
-        }
+        guard let name = FileName(text) else { throw FileSystemError(.invalidArgument) }
+        if name.isLong { throw FileSystemError(.nameTooLong) }
         return name
     }
 
