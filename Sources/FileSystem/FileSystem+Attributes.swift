@@ -22,6 +22,11 @@ extension FileSystem {
         }
     }
 
+    /// Whether a user may change a node's mode, as far as user numbers tell: as its owner, or as root.
+    public func isOwner(_ uid: UInt32, of number: UInt64) -> Bool {
+        uid == 0 || node(number)?.state.withLock { $0.attributes.uid } == uid
+    }
+
     private func directoryStatus(_ node: Node) -> Answer<FileStatus> {
         let mustAsk = node.state.withLock { $0.validatedAt == 0 && !$0.isUnlinked && !$0.isSuperseded }
         guard mustAsk, let marker = markerKey(of: node) else { return .ready(node.status) }

@@ -122,8 +122,10 @@ extension FileSystem {
 
     /// A vacated node has lost its name for good; staged bytes of it live on only for open handles.
     func markUnlinked(_ node: Node) {
+        let now = time.now
         let done = node.state.withLock { state in
             state.isUnlinked = true
+            state.attributes.changed = now
             state.writerCount -= 1
             return state.takeKeyChange()
         }

@@ -88,7 +88,7 @@ struct AttributeTests {
         let mount = try Mount()
         var ending = AttributeChanges()
         ending.endsPrivileges = true
-        for way in ["write", "chown", "zero"] {
+        for way in ["write", "chown", "zero", "reserve"] {
             try await mount.write(way, pattern(100), mode: mode)
             #expect(try await mount.status(way).attributes.permissions == mode)
             let file = try await mount.open(way, write: true)
@@ -102,15 +102,16 @@ struct AttributeTests {
                 let changes = ending
                 try await mount.change(way) { $0 = changes }
             default:
+                let allocation = way == "zero" ? RangeAllocation.zero(extends: false) : .reserve
                 try await mount.fileSystem.allocate(
-                    file.handle, .zero(extends: false), offset: 0, count: 9, endsPrivileges: true
+                    file.handle, allocation, offset: 0, count: 9, endsPrivileges: true
                 ).get()
             }
             #expect(try await mount.status(way).attributes.permissions == after, "\(way)")
             try await mount.close(file)
         }
         await mount.drain()
-        for way in ["write", "chown", "zero"] {
+        for way in ["write", "chown", "zero", "reserve"] {
             let stored = mount.store.info(at: way)?.properties.metadata["mode"].flatMap { UInt32($0) }
             #expect(stored.map { $0 & 0o7777 } == after, "\(way)")
         }

@@ -214,6 +214,22 @@ struct NameTests {
         #expect(mount.store.keys().count == 2)
     }
 
+    /// The last change of an open file without a name is that it lost it.
+    @Test(arguments: ["unlink", "rename"])
+    func regression_losingItsNameMovesTheTimeOfChange(how: String) async throws {
+        let mount = try Mount()
+        try await mount.write("f", "x")
+        try await mount.write("g", "y")
+        let file = try await mount.open("f")
+        let before = try await mount.status(file).attributes
+        mount.time.advance(seconds: 5)
+        if how == "unlink" { try await mount.unlink("f") } else { try await mount.rename("g", to: "f") }
+        let after = try await mount.status(file).attributes
+        #expect(after.changed.seconds >= before.changed.seconds + 5)
+        #expect(after.modified == before.modified)
+        try await mount.close(file)
+    }
+
     /// Where nothing is believed for any time, too.
     @Test func regression_aDirectoryStaysWithoutItsLastFile() async throws {
         let mount = try Mount { $0.ttlNanoseconds = 0 }
