@@ -117,7 +117,8 @@ extension FileSystem {
         guard node.kind == .symlink else { return .fail(.invalidArgument) }
         let (target, content) = node.state.withLock { ($0.symlinkTarget, $0.content) }
         if let target, !target.isEmpty { return .ready(target) }
-        guard case .clean(let version) = content, version.byteCount > 0, version.byteCount <= 4096 else {
+        guard case .clean(let version) = content, version.byteCount > 0, version.byteCount <= SymlinkBody.byteCountMax
+        else {
             return .ready(target ?? "")
         }
         // s3fs keeps the target in the body, and so do we where it is long.

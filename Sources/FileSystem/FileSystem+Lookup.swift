@@ -181,7 +181,10 @@ extension FileSystem {
             content: .clean(info.version),
             attributes: codec.attributes(of: metadata, kind: kind, lastModified: info.lastModified),
             properties: info.properties, validatedAt: validatedAt)
-        if kind == .symlink { state.symlinkTarget = AttributeCodec.symlinkTarget(of: metadata) ?? "" }
+        if kind == .symlink {
+            state.symlinkTarget = AttributeCodec.symlinkTarget(of: metadata) ?? ""
+            if info.version.byteCount > 0 { hasSymlinkBodies.withLock { $0 = true } }
+        }
         state.storeTime = info.lastModified
         return state
     }

@@ -45,6 +45,8 @@ public final class FileSystem: Sendable {
     let prefetches = Lock(PrefetchStatistics())
     /// Whether a listing has shown a directory as tools of the Hadoop family do it: then names are looked up in that form too.
     let hasFolderMarkers = Lock(false)
+    /// Whether a symlink has shown that has its target as content. A leaf lock, taken inside the tree's.
+    let hasSymlinkBodies = Lock(false)
     private let invalidation = Lock<(@Sendable ([KernelInvalidation]) -> Void)?>(nil)
     private let openFilesChanged = Lock<(@Sendable () -> Void)?>(nil)
 
