@@ -105,7 +105,7 @@ extension FileSystem {
         guard let node = node(number) else { return .fail(.stale) }
         if node.kind == .directory {
             return .later { () async throws(FileSystemError) in
-                try await self.changes.shared { () async throws(FileSystemError) in
+                try await self.changing(.node(number)) { () async throws(FileSystemError) in
                     try await self.setDirectoryAttributes(node, changes)
                 }
             }
@@ -119,8 +119,8 @@ extension FileSystem {
         // A file that is staged, or being written, needs nobody's leave.
         let mustBringBack = changes.byteCount.map { node.isCutInTransit(at: $0) } ?? false
         let needsNobody = node.stagedFile != nil || node.state.withLock { $0.isUnlinked }
-        if needsNobody, !mustBringBack, self.changes.tryEnterShared() {
-            defer { self.changes.leaveShared() }
+        if needsNobody, !mustBringBack, let ticket = tryChange(.node(number)) {
+            defer { self.changes.leave(ticket) }
             if node.stagedFile != nil || node.state.withLock({ $0.isUnlinked }) {
                 do throws(FileSystemError) { return .ready(try apply(changes, to: node)) } catch {
                     return .failed(error)
@@ -128,7 +128,7 @@ extension FileSystem {
             }
         }
         return .later { () async throws(FileSystemError) in
-            try await self.changes.shared { () async throws(FileSystemError) in
+            try await self.changing(.node(number)) { () async throws(FileSystemError) in
                 try await self.learnProperties(node)
                 if let byteCount = changes.byteCount, node.isCutInTransit(at: byteCount) {
                     try await self.bringBack(node)

@@ -15,7 +15,7 @@ extension FileSystem {
     ) -> Answer<FileStatus> {
         .later { () async throws(FileSystemError) in
             let name = try await self.name(text, in: number, orElse: .invalidArgument)
-            return try await self.changes.shared { () async throws(FileSystemError) in
+            return try await self.changing(.entry(parent: number, name: name)) { () async throws(FileSystemError) in
                 try await self.makeEntry(
                     .directory, parent: number, name: name, permissions: permissions, uid: uid, gid: gid)
             }
@@ -27,7 +27,7 @@ extension FileSystem {
     ) -> Answer<FileStatus> {
         .later { () async throws(FileSystemError) in
             let name = try await self.name(text, in: number, orElse: .invalidArgument)
-            return try await self.changes.shared { () async throws(FileSystemError) in
+            return try await self.changing(.entry(parent: number, name: name)) { () async throws(FileSystemError) in
                 try await self.makeEntry(
                     .symlink, parent: number, name: name, permissions: 0o777, uid: uid, gid: gid, target: target)
             }
@@ -42,7 +42,7 @@ extension FileSystem {
     ) -> Answer<FileStatus> {
         .later { () async throws(FileSystemError) in
             let name = try await self.name(text, in: number, orElse: .invalidArgument)
-            return try await self.changes.shared { () async throws(FileSystemError) in
+            return try await self.changing(.entry(parent: number, name: name)) { () async throws(FileSystemError) in
                 try await self.makeEntry(
                     kind, parent: number, name: name, permissions: permissions, uid: uid, gid: gid, device: device)
             }
@@ -139,7 +139,7 @@ extension FileSystem {
     public func removeDirectory(parent number: UInt64, name text: String) -> Answer<Void> {
         .later { () async throws(FileSystemError) in
             let name = try await self.name(text, in: number, orElse: .notFound)
-            try await self.changes.shared { () async throws(FileSystemError) in
+            try await self.changing(.removal(parent: number, name: name)) { () async throws(FileSystemError) in
                 try await self.removeDirectory(parent: number, name: name)
             }
         }

@@ -10,7 +10,7 @@ extension FileSystem {
     public func unlink(parent number: UInt64, name text: String) -> Answer<Void> {
         .later { () async throws(FileSystemError) in
             let name = try await self.name(text, in: number, orElse: .notFound)
-            try await self.changes.shared { () async throws(FileSystemError) in
+            try await self.changing(.entry(parent: number, name: name)) { () async throws(FileSystemError) in
                 try await self.unlink(parent: number, name: name)
             }
         }

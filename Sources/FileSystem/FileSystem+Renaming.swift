@@ -24,9 +24,11 @@ extension FileSystem {
                     source, parent: parent, name: from, toParent: toParent, toName: to, mustBeNew: mustBeNew)
             }
             if source.kind == .directory {
-                try await self.changes.exclusive(work)
+                let move = DirectoryMove.to(parent: toParent, name: to, source: source.number)
+                try await self.changes.exclusive(move, work)
             } else {
-                try await self.changes.shared(work)
+                try await self.changing(
+                    .entry(parent: parent, name: from), .entry(parent: toParent, name: to), body: work)
             }
         }
     }
@@ -340,7 +342,7 @@ extension FileSystem {
     // MARK: Directories
 
     /// Copies everything below a directory to its new place, in parallel, and deletes the old keys last: until then the
-    /// old tree is whole. Nothing below it changes meanwhile (`changes` is held exclusively). Before the old keys go the nodes
+    /// old tree is whole. Nothing below either place changes meanwhile (see `ChangePlace`). Before the old keys go the nodes
     /// below get the new ones, and until `endMoving` nobody believes what the store says of the old ones.
     ///
     /// Throws when nothing is moved. Returns the error when the new tree is whole and stands, and of the old one something

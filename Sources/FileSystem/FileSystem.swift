@@ -33,7 +33,7 @@ public final class FileSystem: Sendable {
     /// Which node a staged file belongs to, by the file's identity. A leaf lock. Set before the file can be found by others.
     let owners = Lock<[ObjectIdentifier: Node]>([:])
     /// Renames of directories run alone; everything else that changes names or begins staging runs shared.
-    let changes = ChangeGate()
+    let changes = ChangeGate<DirectoryMove>()
     /// The directory whose old keys are being removed.
     let moving = MovingPrefix()
     /// Bounds the requests that a burst of lookups, or the copies of a rename, have under way.
