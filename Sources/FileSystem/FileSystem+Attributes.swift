@@ -208,9 +208,13 @@ extension FileSystem {
         let marker = markerKey(of: node)
         if let marker { try await learnMarker(marker, of: node) }
         var attributes = node.state.withLock { $0.attributes }
+        // The marker says the same already (tar and cp set modes and owners that are so): what is left is the time of change,
+        // which directories have in memory only.
+        let isStored = node.state.withLock { $0.properties.map { AttributeCodec.isPosix($0.metadata) } ?? false }
+        let isSame = isStored && changes.changesNothing(of: attributes)
         changes.apply(to: &attributes, kind: .directory, now: time.now)
         let changed = attributes
-        if let marker {
+        if let marker, !isSame {
             let properties = node.state.withLock { $0.properties } ?? ObjectProperties()
             try await putMarker(marker, node: node, attributes: changed, properties: properties)
         }
