@@ -52,7 +52,7 @@ let package = Package(
         layer("Staging", ["Base", "CLinux", "ObjectModel", "ObjectStore", logging]),
         layer(
             "FileSystem",
-            ["Base", "CSQLite", "ObjectModel", "ObjectStore", "BlockCache", "Staging", logging, collections]),
+            ["Base", "CCrypto", "CSQLite", "ObjectModel", "ObjectStore", "BlockCache", "Staging", logging, collections]),
         layer("FuseAdapter", ["Base", "BlockCache", "Staging", "FileSystem", "CFuse", logging]),
         layer("Mounts", ["Base", "CLinux"]),
         layer("Control", ["Base", "CLinux"]),

@@ -111,13 +111,20 @@ public struct AttributeCodec: Sendable {
         return Int64(text.prefix { $0 != "." })
     }
 
-    /// `1700000000.123456789`, with fewer digits, or none; nanoseconds are the fraction's first nine digits.
+    /// `1700000000.123456789`, with fewer digits, or none; nanoseconds are the fraction's first nine digits. Or a time of
+    /// RFC 3339, as `rclone --metadata` writes access times.
     static func time(_ text: String?) -> Timestamp? {
-        guard let text, let seconds = Int64(text.prefix { $0 != "." }) else { return nil }
-        let fraction = text.drop { $0 != "." }.dropFirst().prefix(9)
+        guard let text else { return nil }
+        guard let seconds = Int64(text.prefix { $0 != "." }) else { return RFC3339.time(text) }
+        guard let nanoseconds = nanoseconds(text.drop { $0 != "." }.dropFirst()) else { return nil }
+        return Timestamp(seconds: seconds, nanoseconds: nanoseconds)
+    }
+
+    /// Of the digits of a fraction.
+    static func nanoseconds(_ digits: Substring) -> Int32? {
+        let fraction = digits.prefix(9)
         guard fraction.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
-        let padded = String(fraction) + String(repeating: "0", count: 9 - fraction.count)
-        return Timestamp(seconds: seconds, nanoseconds: Int32(padded) ?? 0)
+        return Int32(fraction + String(repeating: "0", count: 9 - fraction.count))
     }
 
     static func text(_ time: Timestamp) -> String {

@@ -119,6 +119,14 @@ struct DirectoryState {
     /// What is listed under a name, however long ago.
     func listed(_ name: FileName) -> Listing.Entry? { listed(name, isUsable: { _ in true })?.entry }
 
+    /// The name for which this one is shown, where that is a longer one: by all that is known of the directory, however old.
+    func longName(shown text: String) -> FileName? {
+        // By bytes: texts that look the same are equal for `String`.
+        let shown = ByteString(text)
+        return partial?.longName(shown: shown) ?? listing?.longName(shown: shown)
+            ?? children.keys.first { $0.isLong && ByteString($0.shown) == shown }
+    }
+
     func sample(of entry: Listing.Entry) -> AttributeSample { entry.isFile ? fileSample : directorySample }
 
     mutating func withSample(of entry: Listing.Entry, _ change: (inout AttributeSample) -> Void) {

@@ -74,6 +74,14 @@ public struct AttributeChanges: Sendable, Equatable {
 
     public init() {}
 
+    /// Whether permissions, owner and times are already those that are asked for.
+    func changesNothing(of attributes: FileAttributes) -> Bool {
+        func isSame<Value: Equatable>(_ wanted: Value?, _ value: Value) -> Bool { wanted.map { $0 == value } ?? true }
+        return byteCount == nil && isSame(permissions.map { $0 & 0o7777 }, attributes.permissions)
+            && isSame(uid, attributes.uid) && isSame(gid, attributes.gid) && isSame(accessed, attributes.accessed)
+            && isSame(modified, attributes.modified) && changed == nil
+    }
+
     func apply(to attributes: inout FileAttributes, kind: FileKind, now: Timestamp) {
         if endsPrivileges, kind == .file { attributes.endPrivileges() }
         if let permissions { attributes.permissions = permissions & 0o7777 }

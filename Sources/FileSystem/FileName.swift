@@ -2,10 +2,11 @@
 
 public import Base
 
-/// A name in a directory: 1 to 255 bytes without `/` and NUL, and neither `.` nor `..`. Compared by bytes.
+/// A name in a directory: bytes without `/` and NUL, and neither `.` nor `..`. Compared by bytes.
 ///
-/// Its text is that of the kernel's name, except for names that are no UTF-8: those have the form that stands in keys
-/// (see `NameCodec`), so that everything between the kernel and the store is text.
+/// Its text is that of the kernel's name, with two exceptions. Names that are no UTF-8 have the form that stands in keys
+/// (see `NameCodec`), so that everything between the kernel and the store is text. And a name may be longer than one that
+/// the kernel takes: then another one is `shown` (see `LongName`).
 public struct FileName: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// Of the kernel's form.
     public static let byteCountMax = 255
@@ -16,12 +17,16 @@ public struct FileName: Sendable, Hashable, Comparable, CustomStringConvertible 
     public init?(_ text: String) {
         let bytes = ByteString(text)
         guard !bytes.isEmpty, text != ".", text != "..", !bytes.utf8.contains(where: { $0 == 0x2f || $0 == 0 }),
-            bytes.count <= Self.byteCountMax || KernelName.bytes(of: text).count <= Self.byteCountMax
+            !LongName.isShortened(text)
         else { return nil }
         self.bytes = bytes
     }
 
     public var string: String { bytes.string }
+    /// Whether it is longer than the kernel's names.
+    var isLong: Bool { bytes.count > Self.byteCountMax && KernelName.bytes(of: string).count > Self.byteCountMax }
+    /// The text of the name that the kernel has for it.
+    var shown: String { isLong ? LongName.shortened(string) : string }
     public var description: String { bytes.string }
 
     public static func < (left: FileName, right: FileName) -> Bool { left.bytes < right.bytes }
@@ -70,11 +75,11 @@ public enum NameCodec {
     private static let fileMark = "%pail-file-"
     private static let specials = [("", "%pail-empty"), (".", "%pail-dot"), ("..", "%pail-dotdot")]
 
-    /// The name that shows a segment; nil for one over 255 bytes.
+    /// The name that shows a segment; nil for one with a zero byte.
     public static func name(forSegment segment: ByteString) -> FileName? {
         let text = segment.string
         if let special = specials.first(where: { $0.0 == text }) { return FileName(special.1) }
-        return FileName(decoded(text) == nil ? text : mark + text)
+        return FileName(looksEscaped(text) ? mark + text : text)
     }
 
     /// The name of an object that stands beside a directory of the same name.
@@ -95,9 +100,15 @@ public enum NameCodec {
     }
 
     /// Whether a name is that of an object beside a directory.
-    public static func isBesideDirectory(_ name: String) -> Bool {
+    static func isBesideDirectory(_ name: String) -> Bool {
         name.utf8.starts(with: fileMark.utf8) && decoded(name) != nil
     }
+
+    /// Whether the kernel's name, as a text, comes and goes with what else is in its directory: that of an object beside a
+    /// directory, and one that stands for a longer one, which may be such an object's.
+    public static func isFleeting(_ name: String) -> Bool { isBesideDirectory(name) || LongName.isShortened(name) }
+
+    private static func looksEscaped(_ text: String) -> Bool { decoded(text) != nil || LongName.isShortened(text) }
 
     /// The segment that a name means which is in one of the escaped forms; nil for all others, which mean themselves.
     /// By bytes: a combining mark behind the prefix would be one `Character` with its end.
@@ -110,6 +121,6 @@ public enum NameCodec {
         }
         // A segment that looks escaped itself.
         let rest = String(Substring(text.utf8.dropFirst(mark.utf8.count)))
-        return decoded(rest) == nil ? nil : rest
+        return looksEscaped(rest) ? rest : nil
     }
 }

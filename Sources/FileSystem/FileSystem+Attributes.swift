@@ -22,6 +22,11 @@ extension FileSystem {
         }
     }
 
+    /// Whether a user may change a node's mode, as far as user numbers tell: as its owner, or as root.
+    public func isOwner(_ uid: UInt32, of number: UInt64) -> Bool {
+        uid == 0 || node(number)?.state.withLock { $0.attributes.uid } == uid
+    }
+
     private func directoryStatus(_ node: Node) -> Answer<FileStatus> {
         let mustAsk = node.state.withLock { $0.validatedAt == 0 && !$0.isUnlinked && !$0.isSuperseded }
         guard mustAsk, let marker = markerKey(of: node) else { return .ready(node.status) }
@@ -100,7 +105,7 @@ extension FileSystem {
         guard let node = node(number) else { return .fail(.stale) }
         if node.kind == .directory {
             return .later { () async throws(FileSystemError) in
-                try await self.changes.shared { () async throws(FileSystemError) in
+                try await self.changing(.node(number)) { () async throws(FileSystemError) in
                     try await self.setDirectoryAttributes(node, changes)
                 }
             }
@@ -114,8 +119,8 @@ extension FileSystem {
         // A file that is staged, or being written, needs nobody's leave.
         let mustBringBack = changes.byteCount.map { node.isCutInTransit(at: $0) } ?? false
         let needsNobody = node.stagedFile != nil || node.state.withLock { $0.isUnlinked }
-        if needsNobody, !mustBringBack, self.changes.tryEnterShared() {
-            defer { self.changes.leaveShared() }
+        if needsNobody, !mustBringBack, let ticket = tryChange(.node(number)) {
+            defer { self.changes.leave(ticket) }
             if node.stagedFile != nil || node.state.withLock({ $0.isUnlinked }) {
                 do throws(FileSystemError) { return .ready(try apply(changes, to: node)) } catch {
                     return .failed(error)
@@ -123,7 +128,7 @@ extension FileSystem {
             }
         }
         return .later { () async throws(FileSystemError) in
-            try await self.changes.shared { () async throws(FileSystemError) in
+            try await self.changing(.node(number)) { () async throws(FileSystemError) in
                 try await self.learnProperties(node)
                 if let byteCount = changes.byteCount, node.isCutInTransit(at: byteCount) {
                     try await self.bringBack(node)
@@ -203,9 +208,13 @@ extension FileSystem {
         let marker = markerKey(of: node)
         if let marker { try await learnMarker(marker, of: node) }
         var attributes = node.state.withLock { $0.attributes }
+        // The marker says the same already (tar and cp set modes and owners that are so): what is left is the time of change,
+        // which directories have in memory only.
+        let isStored = node.state.withLock { $0.properties.map { AttributeCodec.isPosix($0.metadata) } ?? false }
+        let isSame = isStored && changes.changesNothing(of: attributes)
         changes.apply(to: &attributes, kind: .directory, now: time.now)
         let changed = attributes
-        if let marker {
+        if let marker, !isSame {
             let properties = node.state.withLock { $0.properties } ?? ObjectProperties()
             try await putMarker(marker, node: node, attributes: changed, properties: properties)
         }

@@ -25,7 +25,12 @@ extension FileSystem {
         // The end of a large file may be short: its beginning is on the server already.
         guard offset > 0 || copied > UploadPlan.singlePutBytes else { return .fail(.unsupported) }
         return .later { () async throws(FileSystemError) in
-            try await self.changes.shared { () async throws(FileSystemError) in
+            let places = (ChangePlace.node(source.node.number), ChangePlace.node(target.node.number))
+            return try await self.changing(places.0, places.1) { () async throws(FileSystemError) in
+                // Moved elsewhere while this waited.
+                guard case .clean(version) = source.node.state.withLock({ $0.content }) else {
+                    throw FileSystemError(.unsupported)
+                }
                 let node = target.node
                 let file = try self.stage(node)
                 let isCopied: Bool

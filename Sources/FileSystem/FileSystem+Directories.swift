@@ -14,8 +14,8 @@ extension FileSystem {
         parent number: UInt64, name text: String, permissions: UInt32, uid: UInt32, gid: UInt32
     ) -> Answer<FileStatus> {
         .later { () async throws(FileSystemError) in
-            let name = try Self.name(text)
-            return try await self.changes.shared { () async throws(FileSystemError) in
+            let name = try await self.name(text, in: number, orElse: .invalidArgument)
+            return try await self.changing(.entry(parent: number, name: name)) { () async throws(FileSystemError) in
                 try await self.makeEntry(
                     .directory, parent: number, name: name, permissions: permissions, uid: uid, gid: gid)
             }
@@ -26,8 +26,8 @@ extension FileSystem {
         parent number: UInt64, name text: String, target: String, uid: UInt32, gid: UInt32
     ) -> Answer<FileStatus> {
         .later { () async throws(FileSystemError) in
-            let name = try Self.name(text)
-            return try await self.changes.shared { () async throws(FileSystemError) in
+            let name = try await self.name(text, in: number, orElse: .invalidArgument)
+            return try await self.changing(.entry(parent: number, name: name)) { () async throws(FileSystemError) in
                 try await self.makeEntry(
                     .symlink, parent: number, name: name, permissions: 0o777, uid: uid, gid: gid, target: target)
             }
@@ -41,8 +41,8 @@ extension FileSystem {
         device: UInt32
     ) -> Answer<FileStatus> {
         .later { () async throws(FileSystemError) in
-            let name = try Self.name(text)
-            return try await self.changes.shared { () async throws(FileSystemError) in
+            let name = try await self.name(text, in: number, orElse: .invalidArgument)
+            return try await self.changing(.entry(parent: number, name: name)) { () async throws(FileSystemError) in
                 try await self.makeEntry(
                     kind, parent: number, name: name, permissions: permissions, uid: uid, gid: gid, device: device)
             }
@@ -117,7 +117,8 @@ extension FileSystem {
         guard node.kind == .symlink else { return .fail(.invalidArgument) }
         let (target, content) = node.state.withLock { ($0.symlinkTarget, $0.content) }
         if let target, !target.isEmpty { return .ready(target) }
-        guard case .clean(let version) = content, version.byteCount > 0, version.byteCount <= 4096 else {
+        guard case .clean(let version) = content, version.byteCount > 0, version.byteCount <= SymlinkBody.byteCountMax
+        else {
             return .ready(target ?? "")
         }
         // s3fs keeps the target in the body, and so do we where it is long.
@@ -137,8 +138,8 @@ extension FileSystem {
 
     public func removeDirectory(parent number: UInt64, name text: String) -> Answer<Void> {
         .later { () async throws(FileSystemError) in
-            let name = try Self.name(text)
-            try await self.changes.shared { () async throws(FileSystemError) in
+            let name = try await self.name(text, in: number, orElse: .notFound)
+            try await self.changing(.removal(parent: number, name: name)) { () async throws(FileSystemError) in
                 try await self.removeDirectory(parent: number, name: name)
             }
         }
@@ -211,7 +212,7 @@ extension FileSystem {
         if let child { tree.move(child, to: parent, name: name) }
         parent.noteCreated(name, entry ?? child.flatMap { listingEntry(of: $0.node) })
         parent.directory!.known[name] = learned
-        return [beside, name].map { .entry(parent: parent.node.number, name: $0.string) }
+        return [beside, name].map { .entry(parent: parent.node.number, name: $0.shown) }
     }
 
     /// The key prefix of a directory that has no entries; `.notEmpty` when it has.

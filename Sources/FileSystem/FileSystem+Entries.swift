@@ -149,10 +149,11 @@ extension FileSystem {
             inode = StableHash.of(item.name.bytes.utf8) | 2
         }
         return DirectoryEntry(
-            name: item.name.string, kind: kind, inode: inode, fileName: item.name, nextPosition: nextPosition)
+            name: item.name.shown, kind: kind, inode: inode, fileName: item.name, nextPosition: nextPosition)
     }
 
-    /// Nil where it may be a symlink: those that pail makes are empty objects.
+    /// Nil where it may be a symlink: those that pail makes are empty objects, those of s3fs have the target as content. To ask
+    /// for all small files because of these would make each `find` dear: so only once one of them has shown.
     private func kind(of listed: Listing.Entry, _ name: FileName, in parent: Dentry) -> FileKind? {
         guard case .file(let object) = listed else { return .directory }
         switch parent.directory!.known[name] {
@@ -160,7 +161,8 @@ extension FileSystem {
         case .remembered(let known): return known.kind
         case .nothing, nil: break
         }
-        return object.version.byteCount == 0 && wantsAttributes(of: listed, in: parent) ? nil : .file
+        let byteCountMax = hasSymlinkBodies.withLock { $0 } ? SymlinkBody.byteCountMax : 0
+        return object.version.byteCount <= byteCountMax && wantsAttributes(of: listed, in: parent) ? nil : .file
     }
 
     /// The status of an entry for readdirplus, with a reference for the kernel; nil where asking would cost a request.

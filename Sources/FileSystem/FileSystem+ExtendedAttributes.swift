@@ -145,7 +145,7 @@ extension FileSystem {
         case .unsupported, .absent: return .fail(.unsupported)
         case .metadata(let name):
             return .later { () async throws(FileSystemError) in
-                try await self.changes.shared { () async throws(FileSystemError) in
+                try await self.changing(.node(number)) { () async throws(FileSystemError) in
                     try await self.changeProperties(of: node) { properties throws(FileSystemError) in
                         let isPresent = ExtendedAttributeCodec.value(of: name, in: properties.metadata) != nil
                         try presence.check(isPresent)
@@ -226,7 +226,7 @@ extension FileSystem {
     ) async throws(FileSystemError) {
         let text = try value.map { bytes throws(FileSystemError) in try ObjectAttribute.propertyValue(bytes) } ?? nil
         var before: String?
-        try await changes.shared { () async throws(FileSystemError) in
+        try await changing(.node(node.number)) { () async throws(FileSystemError) in
             try await changeProperties(of: node) { properties throws(FileSystemError) in
                 before = properties[attribute]
                 try presence.check(before != nil)

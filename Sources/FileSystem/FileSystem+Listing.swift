@@ -74,7 +74,7 @@ extension FileSystem {
             end = request.continuation == nil ? .complete : await waitForReaders(flight)
         }
         for key in builder.unnameable.prefix(3) {
-            log.warning("an object has a name of more than 255 bytes and is not shown", metadata: ["key": "\(key)"])
+            log.warning("an object has a name with a zero byte and is not shown", metadata: ["key": "\(key)"])
         }
         conclude(flight, number, request.prefix, end!, marker: builder.marker)
     }
@@ -168,7 +168,7 @@ extension FileSystem {
             learn(item, in: dentry)
             listing.set(name, item.entry)
             if dentry.directory!.toldAbsent.remove(name) != nil {
-                tree.invalidations.append(.entry(parent: dentry.node.number, name: name.string))
+                tree.invalidations.append(.entry(parent: dentry.node.number, name: name.shown))
             }
             return item.entry
         }

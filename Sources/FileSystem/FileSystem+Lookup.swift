@@ -9,7 +9,16 @@ extension FileSystem {
     /// Finds a name in a directory. The kernel then holds one more reference to the node, to be given back by `forget`.
     public func lookup(parent number: UInt64, name text: String) -> Answer<FileStatus> {
         let name: FileName
-        do throws(FileSystemError) { name = try Self.name(text) } catch {
+        do throws(FileSystemError) {
+            guard let known = try knownName(text, in: number) else {
+                return .later { () async throws(FileSystemError) in
+                    defer { self.tellInvalidations() }
+                    let name = try await self.name(text, in: number, orElse: .notFound)
+                    return try await self.resolve(parent: number, name: name, isReferenced: true).status
+                }
+            }
+            name = known
+        } catch {
             // A name that cannot exist is absent; one that is too long says so.
             return .failed(error.kind == .nameTooLong ? error : FileSystemError(.notFound))
         }
@@ -26,6 +35,28 @@ extension FileSystem {
                 defer { self.tellInvalidations() }
                 return try await self.resolve(parent: number, name: name, isReferenced: true).status
             }
+        }
+    }
+
+    /// The name that the kernel's name stands for, by what is known of the directory; nil where that has to be listed.
+    func knownName(_ text: String, in number: UInt64) throws(FileSystemError) -> FileName? {
+        guard LongName.isShortened(text) else { return try Self.name(text) }
+        return tree.withLock { $0[number]?.directory?.longName(shown: text) }
+    }
+
+    /// The name that the kernel's name stands for.
+    /// - Parameter missing: what is thrown when it has the form of one that stands for a longer name, and no entry of the
+    ///   directory is shown so.
+    func name(
+        _ text: String, in number: UInt64, orElse missing: FileSystemError.Kind
+    ) async throws(FileSystemError) -> FileName {
+        if let name = try knownName(text, in: number) { return name }
+        return try await asking(below: number) { () async throws(FileSystemError) in
+            try await fillListing(number)
+            guard let name = try knownName(text, in: number) else { throw FileSystemError(missing) }
+            return name
+        } known: {
+            try? knownName(text, in: number)
         }
     }
 
@@ -150,7 +181,10 @@ extension FileSystem {
             content: .clean(info.version),
             attributes: codec.attributes(of: metadata, kind: kind, lastModified: info.lastModified),
             properties: info.properties, validatedAt: validatedAt)
-        if kind == .symlink { state.symlinkTarget = AttributeCodec.symlinkTarget(of: metadata) ?? "" }
+        if kind == .symlink {
+            state.symlinkTarget = AttributeCodec.symlinkTarget(of: metadata) ?? ""
+            if info.version.byteCount > 0 { hasSymlinkBodies.withLock { $0 = true } }
+        }
         state.storeTime = info.lastModified
         return state
     }
@@ -455,8 +489,8 @@ extension FileSystem {
             let isRemoved = isGone && dentry.node.kind != .directory
             tree.invalidations.append(
                 isRemoved
-                    ? .removal(parent: parent.node.number, name: name.string, node: dentry.node.number)
-                    : .entry(parent: parent.node.number, name: name.string))
+                    ? .removal(parent: parent.node.number, name: name.shown, node: dentry.node.number)
+                    : .entry(parent: parent.node.number, name: name.shown))
         }
         tree.detach(dentry)
     }

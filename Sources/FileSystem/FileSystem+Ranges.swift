@@ -8,7 +8,7 @@ internal import Staging
 public enum RangeAllocation: Sendable, Equatable {
     /// The file reaches at least to the end of the range.
     case extend
-    /// Room is promised, and nothing changes.
+    /// Room is promised, and the content stays.
     case reserve
     /// The range reads as zeros; the file gets no longer.
     case punch
@@ -24,18 +24,28 @@ extension FileSystem {
         let (end, overflows) = offset.addingReportingOverflow(count)
         guard offset >= 0, count > 0 else { return .fail(.invalidArgument) }
         guard !overflows else { return .fail(.fileTooLarge) }
-        if allocation == .reserve { return .ready(()) }
         return .later { () async throws(FileSystemError) in
             let byteCount = handle.node.status.byteCount
             switch allocation {
+            case .extend where end <= byteCount, .reserve:
+                // As on ext4: whoever allocates changes the file, whatever there is to do.
+                try await self.noteModified(handle, endsPrivileges)
             case .extend, .zero(extends: true):
                 if end > byteCount { try await self.extend(handle, to: end, endsPrivileges) }
-            case .reserve, .punch, .zero(extends: false): break
+            case .punch, .zero(extends: false): break
             }
-            if allocation != .extend, let range = ByteRange(offset, end).intersection(ByteRange(0, byteCount)) {
+            let isZeroed = allocation != .extend && allocation != .reserve
+            if isZeroed, let range = ByteRange(offset, end).intersection(ByteRange(0, byteCount)) {
                 try await self.writeZeros(handle, range, endsPrivileges)
             }
         }
+    }
+
+    private func noteModified(_ handle: FileHandle, _ endsPrivileges: Bool) async throws(FileSystemError) {
+        var changes = AttributeChanges()
+        changes.modified = time.now
+        changes.endsPrivileges = endsPrivileges
+        _ = try await setAttributes(handle.node.number, handle: handle, changes).get()
     }
 
     private func extend(

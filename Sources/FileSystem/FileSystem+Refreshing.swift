@@ -9,11 +9,16 @@ extension FileSystem {
     /// - Returns: whether anything was known there.
     @discardableResult
     public func refresh(path text: String) -> Bool {
-        let components = text.split(separator: "/").compactMap { FileName(String($0)) }
+        let components = text.split(separator: "/").map(String.init)
         var changes: [KernelInvalidation] = []
         let isKnown = tree.withLock { tree in
             guard var dentry = tree[Tree.rootNumber] else { return false }
-            for (index, name) in components.enumerated() {
+            for (index, component) in components.enumerated() {
+                guard let name = FileName(component) ?? dentry.directory?.longName(shown: component) else {
+                    // What it stands for only the directory's listing tells.
+                    if LongName.isShortened(component) { break }
+                    continue
+                }
                 if let child = dentry.directory?.children[name] {
                     dentry = child
                 } else {
@@ -40,11 +45,11 @@ extension FileSystem {
             guard dentry.directory != nil else { continue }
             dentry.directory!.forgetEntries()
             for name in dentry.directory!.toldAbsent {
-                changes.append(.entry(parent: dentry.node.number, name: name.string))
+                changes.append(.entry(parent: dentry.node.number, name: name.shown))
             }
             dentry.directory!.toldAbsent = []
             for (name, child) in dentry.directory!.children {
-                changes.append(.entry(parent: dentry.node.number, name: name.string))
+                changes.append(.entry(parent: dentry.node.number, name: name.shown))
                 rest.append(child)
             }
         }
@@ -62,7 +67,7 @@ extension FileSystem {
         parent.directory?.known[name] = nil
         parent.directory?.ahead.forget(name)
         parent.directory?.toldAbsent.remove(name)
-        changes.append(.entry(parent: parent.node.number, name: name.string))
+        changes.append(.entry(parent: parent.node.number, name: name.shown))
         return isKnown
     }
 

@@ -87,6 +87,7 @@ extension FileSystem {
         _ properties: ObjectProperties, version: ObjectVersion?, kind: FileKind, time: Timestamp
     ) -> RememberedAttributes {
         let metadata = properties.metadata
+        if kind == .symlink, version.map({ $0.byteCount > 0 }) ?? false { hasSymlinkBodies.withLock { $0 = true } }
         return RememberedAttributes(
             version: version, kind: kind, attributes: codec.attributes(of: metadata, kind: kind, lastModified: time),
             symlinkTarget: kind == .symlink ? AttributeCodec.symlinkTarget(of: metadata) ?? "" : nil, storeTime: time)

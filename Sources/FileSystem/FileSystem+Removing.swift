@@ -9,8 +9,8 @@ internal import Staging
 extension FileSystem {
     public func unlink(parent number: UInt64, name text: String) -> Answer<Void> {
         .later { () async throws(FileSystemError) in
-            let name = try Self.name(text)
-            try await self.changes.shared { () async throws(FileSystemError) in
+            let name = try await self.name(text, in: number, orElse: .notFound)
+            try await self.changing(.entry(parent: number, name: name)) { () async throws(FileSystemError) in
                 try await self.unlink(parent: number, name: name)
             }
         }
@@ -122,8 +122,10 @@ extension FileSystem {
 
     /// A vacated node has lost its name for good; staged bytes of it live on only for open handles.
     func markUnlinked(_ node: Node) {
+        let now = time.now
         let done = node.state.withLock { state in
             state.isUnlinked = true
+            state.attributes.changed = now
             state.writerCount -= 1
             return state.takeKeyChange()
         }

@@ -18,7 +18,7 @@ extension FileSystem {
         guard !configuration.isReadOnly, let plan = RenamePlan(stored.bytes) else { return }
         let task = Task {
             let outcome = await Result.of { () async throws(FileSystemError) in
-                try await self.changes.exclusive { () async throws(FileSystemError) in
+                try await self.changes.exclusive(.everything) { () async throws(FileSystemError) in
                     try await self.carryOut(plan, standing)
                 }
             }

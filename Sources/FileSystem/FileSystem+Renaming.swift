@@ -13,7 +13,10 @@ extension FileSystem {
         parent: UInt64, name: String, toParent: UInt64, toName: String, mustBeNew: Bool
     ) -> Answer<Void> {
         .later { () async throws(FileSystemError) in
-            let (from, to) = (try Self.name(name), try Self.name(toName))
+            let from = try await self.name(name, in: parent, orElse: .notFound)
+            // A name that is longer than it is shown goes with the file from directory to directory.
+            let isSameName = name.utf8.elementsEqual(toName.utf8)
+            let to = isSameName ? from : try await self.name(toName, in: toParent, orElse: .invalidArgument)
             try self.refuseIfReadOnly()
             let source = try await self.resolve(parent: parent, name: from, isReferenced: false)
             let work = { () async throws(FileSystemError) in
@@ -21,9 +24,11 @@ extension FileSystem {
                     source, parent: parent, name: from, toParent: toParent, toName: to, mustBeNew: mustBeNew)
             }
             if source.kind == .directory {
-                try await self.changes.exclusive(work)
+                let move = DirectoryMove.to(parent: toParent, name: to, source: source.number)
+                try await self.changes.exclusive(move, work)
             } else {
-                try await self.changes.shared(work)
+                try await self.changing(
+                    .entry(parent: parent, name: from), .entry(parent: toParent, name: to), body: work)
             }
         }
     }
@@ -337,7 +342,7 @@ extension FileSystem {
     // MARK: Directories
 
     /// Copies everything below a directory to its new place, in parallel, and deletes the old keys last: until then the
-    /// old tree is whole. Nothing below it changes meanwhile (`changes` is held exclusively). Before the old keys go the nodes
+    /// old tree is whole. Nothing below either place changes meanwhile (see `ChangePlace`). Before the old keys go the nodes
     /// below get the new ones, and until `endMoving` nobody believes what the store says of the old ones.
     ///
     /// Throws when nothing is moved. Returns the error when the new tree is whole and stands, and of the old one something

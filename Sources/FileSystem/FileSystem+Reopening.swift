@@ -10,7 +10,7 @@ public struct OpenFileFacts: Sendable, Equatable {
     /// The node's number.
     public var number: UInt64
     public var mayWrite: Bool
-    /// The names from the mount's root on; empty when it has none any more.
+    /// The names from the mount's root on, as the kernel has them; empty when it has none any more.
     public var names: [String]
     /// The ETag of the version in the store; nil where there is none yet.
     public var etag: String?
@@ -24,7 +24,7 @@ public struct OpenFileFacts: Sendable, Equatable {
 }
 
 extension FileSystem {
-    /// The names of a node from the mount's root on; nil when it has none any more.
+    /// The names of a node from the mount's root on, as the kernel has them; nil when it has none any more.
     public func names(of number: UInt64) -> [String]? {
         tree.withLock { tree in tree[number].flatMap(Self.names) }
     }
@@ -34,7 +34,7 @@ extension FileSystem {
         var names: [String] = []
         var next: Dentry? = dentry
         while let dentry = next, let name = dentry.name {
-            names.append(name.string)
+            names.append(name.shown)
             next = dentry.parent
         }
         return next?.node.number == Tree.rootNumber ? names.reversed() : nil
@@ -58,7 +58,8 @@ extension FileSystem {
         do throws(FileSystemError) {
             var last: Node?
             for text in names {
-                let node = try await resolve(parent: numbers.last!, name: try Self.name(text), isReferenced: true)
+                let name = try await name(text, in: numbers.last!, orElse: .notFound)
+                let node = try await resolve(parent: numbers.last!, name: name, isReferenced: true)
                 numbers.append(node.number)
                 last = node
             }
@@ -97,7 +98,8 @@ extension FileSystem {
         do throws(FileSystemError) {
             var number = Tree.rootNumber
             for text in facts.names {
-                number = try await resolve(parent: number, name: try Self.name(text), isReferenced: true).number
+                let name = try await name(text, in: number, orElse: .notFound)
+                number = try await resolve(parent: number, name: name, isReferenced: true).number
                 numbers.append(number)
             }
             let handle = try await open(number, mayWrite: facts.mayWrite, mustAsk: true).get()

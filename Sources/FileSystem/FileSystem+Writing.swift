@@ -54,15 +54,19 @@ extension FileSystem {
     ) -> Answer<(FileStatus, FileHandle)> {
         let name: FileName
         do throws(FileSystemError) {
-            name = try Self.name(text)
+            // What the kernel has just looked up in vain stands for no longer name. A file of that name came since, maybe.
+            guard let known = try knownName(text, in: number) else { return .fail(.invalidArgument) }
+            name = known
             try Self.refuseIfNotCreatable(name)
         } catch {
             return .failed(error)
         }
         guard !configuration.isReadOnly else { return .fail(.readOnly) }
         // The kernel asks to create only what it has just looked up in vain; that answer is still here.
-        if case .absent = find(parent: number, name: name, isReferenced: false), changes.tryEnterShared() {
-            defer { changes.leaveShared() }
+        if case .absent = find(parent: number, name: name, isReferenced: false),
+            let ticket = tryChange(.entry(parent: number, name: name))
+        {
+            defer { changes.leave(ticket) }
             do throws(FileSystemError) {
                 return .ready(
                     try createNow(
@@ -72,7 +76,7 @@ extension FileSystem {
             }
         }
         return .later { () async throws(FileSystemError) in
-            try await self.changes.shared { () async throws(FileSystemError) in
+            try await self.changing(.entry(parent: number, name: name)) { () async throws(FileSystemError) in
                 if try await self.exists(parent: number, name: name) { throw FileSystemError(.alreadyExists) }
                 return try self.createNow(
                     parent: number, name: name, permissions: permissions, uid: uid, gid: gid, mayWrite: mayWrite)
@@ -216,8 +220,9 @@ extension FileSystem {
         // Beginning to stage names a key, so it waits for a rename of a directory to end; going on does not.
         let isStaged = node.stagedFile != nil
         let mustWait = area.isFull(adding: bytes.count) || node.stagedFile?.isContended == true
-        if !mustWait, isStaged || changes.tryEnterShared() {
-            defer { if !isStaged { changes.leaveShared() } }
+        let ticket = mustWait || isStaged ? nil : tryChange(.node(node.number))
+        defer { if let ticket { changes.leave(ticket) } }
+        if !mustWait, isStaged || ticket != nil {
             do throws(FileSystemError) {
                 if let count = try writeNow(handle, offset: offset, bytes: bytes, endsPrivileges: endsPrivileges) {
                     return .ready(count)
@@ -245,7 +250,7 @@ extension FileSystem {
         try await makeRoom(for: bytes.count)
         await handle.node.stagedFile?.waitWhileContended()
         while true {
-            let written = try await changes.shared { () async throws(FileSystemError) -> Int? in
+            let written = try await changing(.node(handle.node.number)) { () async throws(FileSystemError) -> Int? in
                 // `withUnsafeBytes` does not carry typed throws.
                 let result = bytes.withUnsafeBytes { bytes in
                     Result { () throws(FileSystemError) in

@@ -33,7 +33,7 @@ public final class FileSystem: Sendable {
     /// Which node a staged file belongs to, by the file's identity. A leaf lock. Set before the file can be found by others.
     let owners = Lock<[ObjectIdentifier: Node]>([:])
     /// Renames of directories run alone; everything else that changes names or begins staging runs shared.
-    let changes = ChangeGate()
+    let changes = ChangeGate<DirectoryMove>()
     /// The directory whose old keys are being removed.
     let moving = MovingPrefix()
     /// Bounds the requests that a burst of lookups, or the copies of a rename, have under way.
@@ -45,6 +45,8 @@ public final class FileSystem: Sendable {
     let prefetches = Lock(PrefetchStatistics())
     /// Whether a listing has shown a directory as tools of the Hadoop family do it: then names are looked up in that form too.
     let hasFolderMarkers = Lock(false)
+    /// Whether a symlink has shown that has its target as content. A leaf lock, taken inside the tree's.
+    let hasSymlinkBodies = Lock(false)
     private let invalidation = Lock<(@Sendable ([KernelInvalidation]) -> Void)?>(nil)
     private let openFilesChanged = Lock<(@Sendable () -> Void)?>(nil)
 
@@ -156,10 +158,10 @@ public final class FileSystem: Sendable {
         tree.withLock { $0[number]?.path ?? "(inode \(number))" }
     }
 
+    /// The name that a kernel's name stands for by itself.
     static func name(_ text: String) throws(FileSystemError) -> FileName {
-        guard let name = FileName(text) else {
-            throw FileSystemError(text.utf8.count > FileName.byteCountMax ? .nameTooLong : .invalidArgument)
-        }
+        guard let name = FileName(text) else { throw FileSystemError(.invalidArgument) }
+        if name.isLong { throw FileSystemError(.nameTooLong) }
         return name
     }
 

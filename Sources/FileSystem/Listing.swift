@@ -18,17 +18,23 @@ struct Listing: Sendable {
     /// Sorted by bytes; made when asked for, and kept from then on. All entries, and the files alone.
     private var sortedNames: [FileName]?
     private var sortedFiles: [FileName]?
+    /// The names that are longer than the kernel's, by what is shown for them. Hardly any directory has one.
+    private var longNames: [ByteString: FileName] = [:]
 
     init(startedAt: UInt64, entries: [FileName: Entry]) {
         self.startedAt = startedAt
         self.entries = entries
+        for name in entries.keys where name.isLong { longNames[ByteString(name.shown)] = name }
     }
 
     mutating func reserve(_ count: Int) { entries.reserveCapacity(count) }
 
     mutating func set(_ name: FileName, _ entry: Entry) {
         let old = entries.updateValue(entry, forKey: name)
-        if old == nil { sortedNames?.insertSorted(name) }
+        if old == nil {
+            sortedNames?.insertSorted(name)
+            if name.isLong { longNames[ByteString(name.shown)] = name }
+        }
         switch (old?.isFile ?? false, entry.isFile) {
         case (false, true): sortedFiles?.insertSorted(name)
         case (true, false): sortedFiles?.removeSorted(name)
@@ -40,7 +46,11 @@ struct Listing: Sendable {
         guard let old = entries.removeValue(forKey: name) else { return }
         sortedNames?.removeSorted(name)
         if old.isFile { sortedFiles?.removeSorted(name) }
+        if name.isLong { longNames[ByteString(name.shown)] = nil }
     }
+
+    /// The name for which this one is shown, where that is a longer one.
+    func longName(shown text: ByteString) -> FileName? { longNames[text] }
 
     mutating func names() -> [FileName] {
         if let sortedNames { return sortedNames }

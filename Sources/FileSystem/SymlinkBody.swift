@@ -4,6 +4,9 @@ internal import ObjectStore
 
 /// A body of a few bytes in memory. A constant.
 final class SymlinkBody: BodySource {
+    /// Of a target: Linux has no longer paths (PATH_MAX of <linux/limits.h>).
+    static let byteCountMax = 4096
+
     private let bytes: [UInt8]
 
     init(_ bytes: [UInt8]) {

@@ -32,7 +32,7 @@ final class Dentry {
     var path: String {
         guard let parent, let name else { return node.number == Tree.rootNumber ? "/" : "(removed)" }
         let above = parent.path
-        return above == "/" ? "/\(name)" : "\(above)/\(name)"
+        return above == "/" ? "/\(name.shown)" : "\(above)/\(name.shown)"
     }
 }
 
@@ -90,8 +90,8 @@ struct Tree {
         // A directory keeps its place, since somebody may work in it: its name is only expired.
         invalidations.append(
             dentry.directory == nil
-                ? .takeBack(parent: parent.node.number, name: name.string)
-                : .entry(parent: parent.node.number, name: name.string))
+                ? .takeBack(parent: parent.node.number, name: name.shown)
+                : .entry(parent: parent.node.number, name: name.shown))
     }
 
     /// A directory has a listing. Drops the oldest ones where there are too many names in them all.

@@ -208,8 +208,11 @@ enum FuseOperations {
         table.setattr = { request, number, attributes, mask, info in
             let handle = info.map { FuseSession.fileHandle($0) }
             var changes = FuseOperations.changes(attributes!.pointee, mask: mask)
+            let caller = fuse_req_ctx(request!).pointee.uid
+            // A change of nothing is what the kernel leaves of chown(path, -1, -1), whoever makes it.
+            let isChownToNeither = mask == 0 && FuseSession.of(request!).fileSystem.isOwner(caller, of: number)
             changes.endsPrivileges =
-                changes.uid != nil || changes.gid != nil
+                changes.uid != nil || changes.gid != nil || isChownToNeither
                 || changes.byteCount != nil && FuseOperations.writesEndPrivileges(request!)
             FuseOperations.respond(
                 request!, "setattr", number,

@@ -108,7 +108,7 @@ extension FuseSession {
     /// For how long the kernel may take a name for what it is. One beside a directory comes and goes with that, and the
     /// kernel cannot be told before rmdir(2) has returned: it is asked for each time.
     private func validSeconds(of name: String) -> Double {
-        NameCodec.isBesideDirectory(name) ? 0 : options.validSeconds
+        NameCodec.isFleeting(name) ? 0 : options.validSeconds
     }
 
     /// The least that an entry takes in the kernel's buffer (`struct fuse_dirent` and `fuse_direntplus` of <linux/fuse.h>).

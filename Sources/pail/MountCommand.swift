@@ -57,6 +57,7 @@ enum MountStart {
     static func prepare(
         _ plan: inout MountPlan, mountpoint: String, environment: FuseEnvironment = FuseEnvironment()
     ) async throws(MountFailure) {
+        try plan.refuseDirectoryBucket()
         let point = MountPoint(
             environment: environment, allowsEntries: plan.isNonemptyAllowed,
             allowsOthers: plan.isOtherAllowed || plan.isRootAllowed)

@@ -17,13 +17,23 @@ struct ServerExamination {
 
     /// Stops at what makes the rest pointless.
     func run(_ report: @escaping @Sendable (DoctorFinding) -> Void) async {
-        guard await examineCredentials(report) else { return }
+        guard examineKind(report), await examineCredentials(report) else { return }
         let (store, transport) = StoreOfPlan.make(plan, isExamination: true)
         defer { transport.shutdown() }
         guard await examineEndpoint(store, transport, report) else { return }
         guard await examineBucket(store, report) else { return }
         let token = (0..<10).map { _ in "abcdefghijkmnpqrstuvwxyz23456789".randomElement()! }
         await StoreExamination(store: store, prefix: plan.location.prefix, token: String(token)).run(report)
+    }
+
+    private func examineKind(_ report: (DoctorFinding) -> Void) -> Bool {
+        do throws(MountFailure) {
+            try plan.refuseDirectoryBucket()
+            return true
+        } catch {
+            report(DoctorFinding(.fail, "bucket", error.what, remedy: error.remedy))
+            return false
+        }
     }
 
     private func examineCredentials(_ report: (DoctorFinding) -> Void) async -> Bool {

@@ -105,6 +105,22 @@ struct MountFailureTests {
         #expect(failure.remedy?.hasPrefix(remedy) == true)
     }
 
+    /// One line before anything is asked of AWS; on other servers the name is like any other.
+    @Test(
+        arguments: [
+            ("data--usw2-az1--x-s3", "", true),
+            ("data--usw2-az1--x-s3", "endpoint=https://s3.us-west-2.amazonaws.com", true),
+            ("data--usw2-az1--x-s3", "endpoint=https://s3express-usw2-az1.us-west-2.amazonaws.com", true),
+            ("data--usw2-az1--x-s3", "endpoint=http://127.0.0.1:9000", false), ("data-x-s3", "", false),
+        ])
+    func directoryBucketsAreRefused(bucket: String, list: String, isRefused: Bool) throws {
+        var plan = try MountPlanTests.plan(list)
+        plan.location = try BucketLocation.parse("s3://\(bucket)/p")
+        let refused = Result { try plan.refuseDirectoryBucket() }
+        if case .failure(let error) = refused { #expect("\(error)".contains("directory bucket")) }
+        #expect(((try? refused.get()) == nil) == isRefused)
+    }
+
     @Test func theServersWordsCannotBreakTheLine() throws {
         let error = StoreError(.serverFault, operation: "HeadBucket", message: "a\nb\u{1b}[2J")
         let line = MountFailure(error, plan: try MountPlanTests.plan()).line(cannotMount: "s3://b")

@@ -20,6 +20,24 @@ struct AttributeTests {
         let modified: Timestamp
     }
 
+    @Test(
+        arguments: [
+            ("1970-01-01T00:00:00Z", 0, 0), ("2020-02-29T23:59:59.000000001Z", 1_583_020_799, 1),
+            ("2000-03-01t00:00:00.1234567899z", 951_868_800, 123_456_789), ("1969-12-31T23:59:59.5Z", -1, 500_000_000),
+            ("2100-03-01T00:00:00-05:30", 4_107_562_200, 0), ("0001-01-01T00:00:00Z", -62_135_596_800, 0),
+            ("9999-12-31T23:59:59Z", 253_402_300_799, 0), ("1600000000.25", 1_600_000_000, 250_000_000),
+        ] as [(String, Int64, Int32)])
+    func timesInText(text: String, seconds: Int64, nanoseconds: Int32) {
+        #expect(AttributeCodec.time(text) == Timestamp(seconds: seconds, nanoseconds: nanoseconds))
+    }
+
+    @Test(arguments: [
+        "", "2020-", "2020-01-01", "2020-01-01T00:00:00", "2020-13-01T00:00:00Z", "2020-01-01T24:00:00Z",
+        "2020-01-01T00:00:00.Z", "2020-01-01T00:00:00+1:00", "2020-01-01T00:00:00ZZ", "2020-01-01T00:00:0\u{fc}Z",
+        "1.x",
+    ])
+    func noTimes(text: String) { #expect(AttributeCodec.time(text) == nil) }
+
     @Test(arguments: [
         Form(tool: "none", metadata: [:], permissions: 0o644, owner: 1000, modified: .init(seconds: 1_700_000_000)),
         Form(
@@ -40,6 +58,9 @@ struct AttributeTests {
                 "mtime": "1600000000.5", "mode": "100640", "uid": "9", "gid": "10", "atime": "2020-01-01T00:00:00Z",
             ],
             permissions: 0o640, owner: 9, modified: .init(seconds: 1_600_000_000, nanoseconds: 500_000_000)),
+        Form(
+            tool: "rclone --metadata, of another remote", metadata: ["mtime": "2020-09-13T14:26:40.25+02:00"],
+            permissions: 0o644, owner: 1000, modified: .init(seconds: 1_600_000_000, nanoseconds: 250_000_000)),
         Form(
             tool: "geesefs", metadata: ["mode": "33200", "uid": "9", "mtime": "1600000000"], permissions: 0o660,
             owner: 9, modified: .init(seconds: 1_600_000_000)),
@@ -88,7 +109,7 @@ struct AttributeTests {
         let mount = try Mount()
         var ending = AttributeChanges()
         ending.endsPrivileges = true
-        for way in ["write", "chown", "zero"] {
+        for way in ["write", "chown", "zero", "reserve"] {
             try await mount.write(way, pattern(100), mode: mode)
             #expect(try await mount.status(way).attributes.permissions == mode)
             let file = try await mount.open(way, write: true)
@@ -102,15 +123,16 @@ struct AttributeTests {
                 let changes = ending
                 try await mount.change(way) { $0 = changes }
             default:
+                let allocation = way == "zero" ? RangeAllocation.zero(extends: false) : .reserve
                 try await mount.fileSystem.allocate(
-                    file.handle, .zero(extends: false), offset: 0, count: 9, endsPrivileges: true
+                    file.handle, allocation, offset: 0, count: 9, endsPrivileges: true
                 ).get()
             }
             #expect(try await mount.status(way).attributes.permissions == after, "\(way)")
             try await mount.close(file)
         }
         await mount.drain()
-        for way in ["write", "chown", "zero"] {
+        for way in ["write", "chown", "zero", "reserve"] {
             let stored = mount.store.info(at: way)?.properties.metadata["mode"].flatMap { UInt32($0) }
             #expect(stored.map { $0 & 0o7777 } == after, "\(way)")
         }
@@ -192,6 +214,28 @@ struct AttributeTests {
         #expect(try await mount.status("d").attributes.permissions == 0o700)
         try await mount.remount()
         #expect(try await mount.status("d").attributes.permissions == 0o700)
+    }
+
+    /// s3fs has the target as content: once such a link has shown, no small object is listed as a file before it was asked for.
+    @Test func regression_linksOfS3fsAreNoFilesInListings() async throws {
+        let mount = try Mount { $0.ttlNanoseconds = 1_000_000_000 }
+        var link = ObjectProperties()
+        link.metadata = ["mode": "41471", "mtime": "1600000000"]
+        for directory in ["a", "b"] {
+            mount.store.write("f", at: directory + "/link", properties: link)
+            mount.store.write([UInt8](repeating: 1, count: 5000), at: directory + "/large")
+            mount.store.write("small", at: directory + "/small")
+        }
+        func kinds(_ directory: String) async throws -> [String: FileKind?] {
+            Dictionary(uniqueKeysWithValues: try await mount.list(directory).map { ($0.name, $0.kind) })
+        }
+        #expect(try await kinds("a") == ["large": .file, "link": .file, "small": .file], "nothing is known yet")
+        #expect(try await mount.readSymlink("a/link") == "f")
+        for directory in ["a", "b"] {
+            #expect(try await kinds(directory)["large"] == .file)
+            #expect(try await kinds(directory)["link"] != .file)
+            #expect(try await kinds(directory)["small"] != .directory)
+        }
     }
 
     /// The answer to a question that was asked before a change says nothing about it.

@@ -42,6 +42,50 @@ struct MovingTests {
         try await mount.expectNothingKept()
     }
 
+    /// Only what is at or below either end waits for the rename of a directory.
+    @Test func otherDirectoriesGoOnMeanwhile() async throws {
+        let mount = try Mount()
+        for key in ["d/f", "d/sub/g", "to/x", "other/f", "other/g"] { mount.store.write("x", at: key) }
+        let file = try await mount.open("d/sub/g", write: true)
+        mount.store.pause(.copyObject)
+        let renaming = Task { try await mount.rename("d", to: "to/e") }
+        await mount.store.untilHeld(.copyObject, count: 2)
+
+        try await mount.write("other/new", "1")
+        try await mount.write("other/f", "2")
+        try await mount.unlink("other/g")
+        try await mount.makeDirectory("other/made")
+        try await mount.removeDirectory("other/made")
+        try await mount.write("top", "3")
+        #expect(mount.store.text(at: "d/f") == "x", "the rename has not ended")
+
+        let ended = Lock<[String]>([])
+        func begin(_ what: String, _ body: @escaping @Sendable () async throws -> Void) -> Task<Void, any Error> {
+            Task {
+                defer { ended.withLock { $0.append(what) } }
+                try await body()
+            }
+        }
+        let waiting = [
+            begin("create") { try await mount.write("d/new", "4") },
+            begin("mkdir") { try await mount.makeDirectory("d/sub/made") },
+            begin("write") { try await mount.write(file, [0x79], at: 0) },
+            begin("target") { try? await mount.makeDirectory("to/e") },
+            begin("removal") { try? await mount.removeDirectory("to") },
+            begin("attributes") { try await mount.chmod("d", 0o700) },
+        ]
+        await yields()
+        #expect(ended.withLock { $0.isEmpty })
+        mount.store.resume(.copyObject)
+        try await renaming.value
+        for task in waiting { _ = await task.result }
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.text(at: "to/e/f") == "x" && mount.store.text(at: "to/e/sub/g") == "y")
+        #expect(mount.store.keys().filter { $0.hasPrefix("other/") } == ["other/f", "other/new"])
+        #expect(!mount.store.keys().contains { $0.hasPrefix("d/f") || $0.hasPrefix("d/sub/g") })
+    }
+
     /// As above, of names: one that is looked up and a directory that is listed meanwhile are there, and stay.
     @Test(arguments: ["f", "sub"])
     func regression_lookingWhileTheOldTreeIsRemoved(name: String) async throws {

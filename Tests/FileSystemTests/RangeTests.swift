@@ -163,6 +163,31 @@ struct RangeTests {
         }
     }
 
+    /// Room that is there already is no reason to leave the times: ext4 does not. It is one copy of the object onto itself.
+    @Test(arguments: [(RangeAllocation.extend, 0, 7), (.reserve, 5, 50)])
+    func regression_allocationsWithoutAChangeMoveTheTimes(allocation: RangeAllocation, offset: Int, count: Int)
+        async throws
+    {
+        let mount = try Mount()
+        try await mount.write("f", "content")
+        await mount.drain()
+        let before = try await mount.status("f").attributes
+        mount.time.advance(seconds: 10)
+        let file = try await mount.open("f", write: true)
+        try await mount.fileSystem.allocate(file.handle, allocation, offset: offset, count: count).get()
+        try await mount.close(file)
+        for isRemounted in [false, true] {
+            if isRemounted {
+                await mount.drain()
+                try await mount.remount()
+            }
+            let after = try await mount.status("f").attributes
+            #expect(after.modified.seconds >= before.modified.seconds + 10)
+            #expect(after.changed.seconds >= before.changed.seconds + 10)
+        }
+        #expect(mount.store.text(at: "f") == "content")
+    }
+
     @Test(arguments: [(-1, 5), (0, 0), (3, -1)])
     func allocationsOfNothing(offset: Int, count: Int) async throws {
         let mount = try Mount()

@@ -130,4 +130,36 @@ struct RequestCountTests {
         let counts = try await mount.requests { try await mount.makeDirectory("d") }
         #expect((counts[.putObject], counts.total) == (1, 1), "\(counts)")
     }
+
+    /// tar and cp give a directory the mode and owner that it has. Only its time of change moves, as by changes of its entries.
+    @Test func attributesThatADirectoryHasCostNothing() async throws {
+        let mount = try Mount()
+        try await mount.makeDirectory("d", mode: 0o750)
+        // Held, as by the tar that has just made it.
+        try await mount.withNode("d") { _ in
+            let counts = try await mount.requests {
+                mount.time.advance(seconds: 3)
+                try await mount.chmod("d", 0o750)
+                try await mount.change("d") { ($0.uid, $0.gid) = (1000, 1000) }
+            }
+            #expect(counts.total == 0, "\(counts)")
+            let attributes = try await mount.status("d").attributes
+            #expect(attributes.changed.seconds >= attributes.modified.seconds + 3)
+        }
+        let other = try await mount.requests { try await mount.chmod("d", 0o700) }
+        #expect(other[.putObject] == 1)
+        let times = try await mount.requests { try await mount.setModified("d", .init(seconds: 5)) }
+        #expect(times[.putObject] == 1)
+        try await mount.remount()
+        #expect(try await mount.status("d").attributes.permissions == 0o700)
+    }
+
+    /// What other mounts may show otherwise is written down.
+    @Test func attributesOfAnImpliedDirectoryAreWritten() async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "d/f")
+        let mode = try await mount.status("d").attributes.permissions
+        try await mount.chmod("d", mode)
+        #expect(mount.store.keys() == ["d/", "d/f"])
+    }
 }

@@ -6,6 +6,8 @@ import resource
 
 import pytest
 from harness.content import pattern, sha256, sha256_of, write_large
+from harness.fakes import canned_s3
+from harness.many_keys import ManyKeys
 from harness.processes import in_parallel
 
 # Much work: once is enough.
@@ -35,6 +37,26 @@ def test_more_files_than_a_shell_may_have_open(mnt, mount, bucket):
         file.close()
     mount.pail("umount", mnt)
     assert all(bucket.get(f"file{index}") == pattern(100, index) for index in range(300))
+
+
+@pytest.mark.unmounted
+@pytest.mark.needs("pail")
+@pytest.mark.deadline(120)
+def test_names_take_little_memory(mnt, mount):
+    """Some 0.5 KB each, in a walk; of how many of them is in `NameBudgetTests`."""
+    def held():
+        with open(f"/proc/{mount.daemon()}/status") as status:
+            return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS:"))
+
+    with canned_s3(ManyKeys(20, 1000)) as endpoint:
+        mount.pail("mount", "--endpoint", endpoint, "s3://bucket", mnt)
+        before = held()
+        names = [name for _, _, files in os.walk(mnt) for name in files]
+        assert len(names) == 20_000 and len(set(names)) == 1000
+        each = (held() - before) / len(names)
+        mount.pail("umount", mnt)
+    print(f"{each:.0f} bytes for each name")
+    assert each < 2000
 
 
 @pytest.mark.deadline(300)

@@ -55,6 +55,14 @@ def test_missing_bucket(mount):
     assert "NoSuchBucket" in said and "pail-no-such-bucket-here" in said
 
 
+def test_a_directory_bucket(mount):
+    """By its name, before AWS is asked; elsewhere the name says nothing."""
+    said = refused(mount, source="s3://data--usw2-az1--x-s3", environment={"AWS_ENDPOINT_URL_S3": None})
+    assert "directory bucket" in said
+    said = refused(mount, source="s3://data--usw2-az1--x-s3")
+    assert "NoSuchBucket" in said
+
+
 def test_no_signature_on_a_private_bucket(mount):
     said = refused(mount, "--no-sign-request")
     assert "AccessDenied" in said

@@ -87,6 +87,8 @@ def test_pail_reads_what_s3fs_wrote(mount, mnt, bucket, scratch):
     assert stat.filemode(status.st_mode) == "-rw----r--" and int(status.st_mtime) == TIME
     assert stat.filemode(os.stat(mnt / "dir").st_mode) == "drwxr-x---"
     assert os.readlink(mnt / "link") == "dir/file" and (mnt / "link").read_bytes() == b"text"
+    with os.scandir(mnt) as entries:
+        assert {entry.name: entry.is_symlink() for entry in entries} == {"dir": False, "link": True}
 
 
 def test_s3fs_and_pail_in_turn(mount, mnt, bucket, scratch):
@@ -156,6 +158,9 @@ def test_pail_reads_what_rclone_wrote(mount, mnt, bucket, scratch):
         os.utime(source / name, ns=(TIME * 10**9, TIME * 10**9 + 500_000_000))
     _rclone(bucket, "copy", source, _remote(bucket, "without"))
     _rclone(bucket, "copy", "--metadata", source, _remote(bucket, "with"))
+    # Access times rclone writes as text.
+    assert "T" in bucket.head("with/plain")["Metadata"]["atime"]
+    accessed = {name: os.stat(source / name).st_atime_ns for name in ("plain", "program")}
     mount.remount()
     for directory in ("without", "with"):
         for name, mode in (("plain", 0o640), ("program", 0o755)):
@@ -163,3 +168,5 @@ def test_pail_reads_what_rclone_wrote(mount, mnt, bucket, scratch):
             assert path.read_bytes() == name.encode()
             assert os.stat(path).st_mtime_ns == TIME * 10**9 + 500_000_000
             assert stat.S_IMODE(os.stat(path).st_mode) == (mode if directory == "with" else 0o644)
+    for name, time in accessed.items():
+        assert os.stat(mnt / "with" / name).st_atime_ns == time

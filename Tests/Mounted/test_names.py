@@ -1,5 +1,7 @@
 """Names that other tools trip over: each is made, listed, read, renamed, remounted and seen as a key."""
 
+import errno
+import hashlib
 import os
 import unicodedata
 import uuid
@@ -136,6 +138,43 @@ def test_a_name_comes_back(mnt, bucket):
     os.rmdir(mnt / "a")
     assert os.listdir(mnt) == ["a"] and (mnt / "a").read_bytes() == b"object"
     assert not os.path.lexists(mnt / "%pail-file-a")
+
+
+@pytest.mark.needs("s3")
+@pytest.mark.deadline(60)
+def test_objects_with_names_that_are_too_long(mnt, bucket, mount):
+    """Names over 255 bytes are shown by their SHA-256, and lead to the object on every mount."""
+    names = ["n" * 256 + ".tar.gz", "ö" * 200 + "x.csv"]
+    keys = [key for name in names for key in (name, f"d/{name}", f"in-{name}/file")]
+    if not all(_keeps(bucket, key) for key in keys):
+        pytest.skip("this server cannot hold them")
+    bucket.put_many({key: key.encode() for key in keys})
+
+    def shown(name):
+        data = name.encode()
+        digest = hashlib.sha256(data).hexdigest()
+        head, tail = (part.decode(errors="ignore") for part in (data[:96], data[-32:]))
+        return f"%pail-long-{digest}-{head}~{tail}"
+
+    paths = {key: "/".join(shown(part) if len(part.encode()) > 255 else part for part in key.split("/")) for key in keys}
+    for turn in range(2):
+        found = sorted(os.path.relpath(os.path.join(top, name), mnt) for top, _, files in os.walk(mnt) for name in files)
+        assert found == sorted(paths.values())
+        mount.remount()
+        for key, path in paths.items():
+            assert (mnt / path).read_text() == (key if turn == 0 else "changed")
+            (mnt / path).write_text("changed")
+    with pytest.raises(OSError) as caught:
+        (mnt / shown("x" * 300)).touch()
+    assert caught.value.errno == errno.EINVAL
+    mount.flush()
+    assert sorted(bucket.files()) == sorted(keys)
+    os.rename(mnt / paths[keys[0]], mnt / "short")
+    for key in keys[1:]:
+        os.unlink(mnt / paths[key])
+        assert not os.path.lexists(mnt / paths[key])
+    mount.flush()
+    assert [key for key in bucket.files() if not key.endswith("/")] == ["short"]
 
 
 def test_too_long_a_name(mnt):

@@ -227,7 +227,6 @@ def test_every_change_of_set_id_files(mnt, scratch):
     compare(mnt, scratch, group)
 
 
-@pytest.mark.xfail(strict=True, reason="chown(path, -1, -1) is a SETATTR of nothing, for which pail takes no bits")
 def test_chown_to_neither_of_set_id_files(mnt, scratch):
     def group(arena):
         place = arena.fresh(0o777)

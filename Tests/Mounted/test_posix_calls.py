@@ -158,7 +158,6 @@ def test_posix_fallocate(mnt, scratch):
     compare(mnt, scratch, group)
 
 
-@pytest.mark.xfail(strict=True, reason="a fallocate that leaves the content as it is does nothing at all on a mount")
 def test_posix_fallocate_without_a_change(mnt, scratch):
     """The times move, and the set-id bits go, of a file that has room already, and of one whose size is kept."""
     def group(arena):
@@ -452,7 +451,6 @@ def test_removing_moves_the_times_of_the_directory(mnt, scratch):
     compare(mnt, scratch, group)
 
 
-@pytest.mark.xfail(strict=True, reason="unlink and a rename over it leave st_ctime of an open file as it was")
 def test_losing_its_name_moves_the_time_of_change(mnt, scratch):
     def group(arena):
         for how, action in {"unlink": os.unlink, "replace": lambda path: os.rename(path + "2", path)}.items():

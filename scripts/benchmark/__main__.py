@@ -33,8 +33,8 @@ S3 req    what the relay saw in the timed part.
 FAIL, > N (seconds, timed out) and n/a rows say why.
 """
 
-FULL = {"big": 1 << 30, "first": 20, "random": 200, "small": 1000, "huge": 4 << 30, "medium": 500, "list": 10_000, "tree": 2000, "directory": 200, "tar": 8, "change": 512 << 20, "written": 500}
-QUICK = {"big": 128 << 20, "first": 10, "random": 50, "small": 100, "huge": 512 << 20, "medium": 50, "list": 1000, "tree": 200, "directory": 40, "tar": 2, "change": 64 << 20, "written": 50}
+FULL = {"big": 1 << 30, "first": 20, "random": 200, "small": 1000, "huge": 4 << 30, "medium": 500, "list": 10_000, "tree": 2000, "directory": 200, "tar": 600, "change": 512 << 20, "written": 500}
+QUICK = {"big": 128 << 20, "first": 10, "random": 50, "small": 100, "huge": 512 << 20, "medium": 50, "list": 1000, "tree": 200, "directory": 40, "tar": 60, "change": 64 << 20, "written": 50}
 
 
 # The workloads of a set, and the sizes whose objects it needs.

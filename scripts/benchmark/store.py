@@ -159,22 +159,40 @@ class Store:
         client.complete_multipart_upload(Bucket=BUCKET, Key="huge", UploadId=upload, MultipartUpload={"Parts": parts})
 
     def make_source_tree(self) -> None:
-        """A tar of real source files: packages of Python's own library."""
+        """A tar of real source files and their directories: of Python's own library, spread over all of it."""
         library = Path(json.__file__).parent.parent
+        everything = [
+            path for path in sorted(library.rglob("*.py"))
+            if not {"test", "tests", "site-packages", "dist-packages"} & set(path.relative_to(library).parts)
+        ]  # fmt: skip
+        count = self.sizes["tar"]
+        if len(everything) < count:
+            raise Failed(f"--sizes: Python's library has {len(everything)} files, not {count}")
         self.tar = self.directory / "source.tar"
         self.tar_files: dict[str, int] = {}
+        self.tar_directories: set[str] = set()
         with tarfile.open(self.tar, "w") as archive:
-            for package in ("asyncio", "concurrent", "email", "http", "importlib", "json", "unittest", "xml")[: self.sizes["tar"]]:
-                for path in sorted((library / package).rglob("*.py")):
-                    if "test" in path.relative_to(library).parts[1:-1]:
-                        continue
-                    name = str(path.relative_to(library))
-                    data = path.read_bytes()
-                    info = tarfile.TarInfo(f"source/{name}")
+
+            def add(name: str, data: bytes | None) -> None:
+                info = tarfile.TarInfo(name)
+                info.mtime = 1_700_000_000
+                if data is None:
+                    info.type, info.mode = tarfile.DIRTYPE, 0o755
+                    archive.addfile(info)
+                else:
                     info.size = len(data)
-                    info.mtime = 1_700_000_000
                     archive.addfile(info, io.BytesIO(data))
-                    self.tar_files[f"source/{name}"] = zlib.crc32(data)
+
+            for index in range(count):
+                path = everything[index * len(everything) // count]
+                name = Path("source") / path.relative_to(library)
+                for directory in reversed(name.parents[:-1]):
+                    if str(directory) not in self.tar_directories:
+                        self.tar_directories.add(str(directory))
+                        add(str(directory), None)
+                data = path.read_bytes()
+                add(str(name), data)
+                self.tar_files[str(name)] = zlib.crc32(data)
 
     def make_prefix(self, prefix: str) -> None:
         """A directory that every tool sees."""

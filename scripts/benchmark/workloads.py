@@ -261,7 +261,7 @@ class Untar(Writing):
 
     def __init__(self, store):
         super().__init__(store)
-        self.title = f"untar a source tree of {len(store.tar_files)} files"
+        self.title = f"untar {len(store.tar_files)} source files in {len(store.tar_directories)} directories"
 
     def run(self, mount, prefix, seconds):
         run(["tar", "-xf", str(self.store.tar), "-C", str(mount / prefix), "--no-same-owner"], seconds)
