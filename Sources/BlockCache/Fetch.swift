@@ -69,6 +69,8 @@ final class Fetch: BodySink {
             body.info = info
             if info.version.etag != file.version.etag {
                 body.fault = "body of another version (\(info.version.etag)) than asked for"
+            } else if info.version.byteCount != file.version.byteCount {
+                body.fault = "body of an object of \(info.version.byteCount) bytes, not \(file.version.byteCount)"
             } else if range != self.range {
                 body.fault = "body of range \(range) where \(self.range) was asked for"
             }
