@@ -89,7 +89,11 @@ final class Fetch: BodySink {
                 return fill(body, rest)
             }
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-            if let full { cache.publish(CollectionOfOne(full.block), from: full.index, of: self) }
+            if let full {
+                // The thread that writes to disk would have to fetch every byte from memory for it.
+                if cache.disk != nil { _ = full.block.mark }
+                cache.publish(CollectionOfOne(full.block), from: full.index, of: self)
+            }
         }
     }
 
