@@ -36,6 +36,7 @@ struct RequestTuner {
     static let windowSeconds = 2.0
     /// Of a trial, until it counts.
     static let settlingSeconds = 1.0
+    static let settlingSecondsMax = 60.0
     /// A trial that costs this much is over as soon as that is seen.
     static let glanceSeconds = 0.5
     static let glanceLossMax = 0.2
@@ -117,9 +118,15 @@ struct RequestTuner {
         case .watching: break
         case .falling, .rising:
             // The requests of before the trial end first.
-            let isSettled =
-                Double(ending.nanoseconds &- trialStart) / 1e9 >= Self.settlingSeconds && ending.inFlightCount <= count
-            if window == nil, !isSettled { return }
+            let seconds = Double(ending.nanoseconds &- trialStart) / 1e9
+            let isSettled = seconds >= Self.settlingSeconds && ending.inFlightCount <= count
+            if window == nil, !isSettled {
+                // Others come that are not bound by it: nothing is learned, so nothing may be lost.
+                if case .falling(let before) = phase, seconds >= Self.settlingSecondsMax {
+                    giveUpFall(before, now: ending.nanoseconds)
+                }
+                return
+            }
         }
         guard window != nil else {
             window = Window(ending)

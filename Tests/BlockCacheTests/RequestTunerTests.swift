@@ -130,6 +130,21 @@ struct RequestTunerTests {
         #expect(tuner.count == 32)
     }
 
+    /// Requests that are not bound by it keep a trial from beginning: it is taken back.
+    @Test func aTrialThatCannotBeJudgedIsTakenBack() {
+        var tuner = RequestTuner(countMax: 32)
+        func end(_ seconds: Double, inFlightCount: Int) {
+            tuner.requestEnded(
+                .init(
+                    nanoseconds: UInt64(seconds * 1e9), tookNanoseconds: 2_000_000_000, firstByteNanoseconds: 1,
+                    bytesReceived: Int(seconds * 1e7), inFlightCount: inFlightCount, isPressed: true))
+        }
+        for step in 0..<40 { end(1 + Double(step) / 10, inFlightCount: 32) }
+        #expect(tuner.count == 24)
+        for second in 5..<70 { end(Double(second), inFlightCount: 40) }
+        #expect(tuner.count == 32)
+    }
+
     @Test func aLongPauseForgetsTheLink() {
         var tuner = RequestTuner(countMax: 32)
         var link = Link(rate: 10 * Self.mega)
