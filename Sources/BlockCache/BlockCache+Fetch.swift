@@ -97,7 +97,7 @@ extension BlockCache {
     }
 
     private func nextStart(_ state: inout CacheState) -> Start {
-        guard state.statistics.requestsInFlight < configuration.requestCountMax else { return .nothing }
+        guard state.statistics.requestsInFlight < state.tuner.count else { return .nothing }
         if let fetch = state.demand.popFirst() {
             guard state.isAwaited(fetch) else {
                 fetch.isGivenUp = true
@@ -228,8 +228,16 @@ extension BlockCache {
             }
         var failed: [(read: ParkedRead, blocks: [Block?])] = []
         var released: [Block] = []
+        let now = time.monotonicNanoseconds
         state.withLock { state in
             if wasInFlight {
+                if failure == nil, let time = outcome.firstByteTime {
+                    state.tuner.requestEnded(
+                        RequestTuner.Ending(
+                            nanoseconds: now, tookNanoseconds: now &- start, firstByteNanoseconds: time &- start,
+                            bytesReceived: state.statistics.bytesFetched,
+                            inFlightCount: state.statistics.requestsInFlight, isPressed: state.isPressed))
+                }
                 state.statistics.requestsInFlight -= 1
                 if let time = outcome.firstByteTime { state.statistics.firstByteNanoseconds += time - start }
             }

@@ -131,7 +131,7 @@ extension CacheState {
         if let first = file(version)?.entries[0] { return first.block == nil ? .underWay : .inMemory }
         // Refused, who waits would ask by a HEAD, and then for the bytes.
         if isUrgent { return nil }
-        guard statistics.requestsInFlight < configuration.requestCountMax, aheadRequestsInFlight < aheadRequestCountMax
+        guard statistics.requestsInFlight < tuner.count, aheadRequestsInFlight < aheadRequestCountMax
         else { return .noRoom }
         limitPrefetched(now: now)
         return prefetched.reservedCount + count <= max(1, prefetchCountMax) ? nil : .noRoom

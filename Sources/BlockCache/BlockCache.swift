@@ -50,7 +50,13 @@ public final class BlockCache: Sendable {
         }
     }
 
-    public var statistics: BlockCacheStatistics { state.withLock { $0.statistics } }
+    public var statistics: BlockCacheStatistics {
+        state.withLock { state in
+            var statistics = state.statistics
+            statistics.requestsInFlightMax = state.tuner.count
+            return statistics
+        }
+    }
 
     /// Reads a range, which must lie inside the version.
     ///

@@ -2,7 +2,7 @@
 
 /// The limits of a `BlockCache`. The block size is the buffer size of its pool.
 public struct BlockCacheConfiguration: Sendable, Equatable {
-    /// GETs in flight at once, demand and read-ahead together.
+    /// GETs in flight at once at most, demand and read-ahead together; on thin links there are fewer (`RequestTuner`).
     public var requestCountMax = 32
     /// The longest range of one GET, in bytes.
     public var requestBytesMax = 8 << 20

@@ -18,6 +18,8 @@ public struct BlockCacheStatistics: Sendable, Equatable {
     public var readAheadRequests = 0
     /// GETs in flight now.
     public var requestsInFlight = 0
+    /// How many there may be now.
+    public var requestsInFlightMax = 0
     /// Blocks in memory now.
     public var blocks = 0
     /// Blocks fetched ahead.

@@ -23,8 +23,10 @@ struct CacheState {
     let blockBytes: Int
     /// How many blocks all windows together may reserve.
     let aheadCountMax: Int
-    /// How many GETs read-ahead may have in flight, so that demand finds a free one.
-    let aheadRequestCountMax: Int
+    /// How many GETs may be in flight, by what they have carried so far.
+    var tuner: RequestTuner
+    /// How many of them read-ahead may have, so that demand finds a free one.
+    var aheadRequestCountMax: Int { max(1, tuner.count - tuner.count / 8) }
 
     /// Versions by key; seldom more than one for each.
     var files: [ObjectKey: [CachedFile]] = [:]
@@ -47,7 +49,7 @@ struct CacheState {
         self.blockBytes = blockBytes
         aheadCountMax = Int(Double(blockCountMax) * configuration.readAheadShare)
         prefetchCountMax = blockCountMax / BlockCache.prefetchShareDivisor
-        aheadRequestCountMax = max(1, configuration.requestCountMax - configuration.requestCountMax / 8)
+        tuner = RequestTuner(countMax: configuration.requestCountMax)
         queue = EvictionQueue(
             blockCountMax: blockCountMax,
             spentCountMax: min(
@@ -282,6 +284,13 @@ struct CacheState {
         }
         unreserve(taken.count, of: item.window)
         return item.window
+    }
+
+    /// Whether more GETs would be made if more were allowed.
+    var isPressed: Bool {
+        !demand.isEmpty && statistics.requestsInFlight >= tuner.count
+            || !ahead.isEmpty
+                && (aheadRequestsInFlight >= aheadRequestCountMax || statistics.requestsInFlight >= tuner.count)
     }
 
     /// Whether somebody still waits for a block of the fetch.

@@ -69,6 +69,8 @@ final class Fetch: BodySink {
             body.info = info
             if info.version.etag != file.version.etag {
                 body.fault = "body of another version (\(info.version.etag)) than asked for"
+            } else if info.version.byteCount != file.version.byteCount {
+                body.fault = "body of an object of \(info.version.byteCount) bytes, not \(file.version.byteCount)"
             } else if range != self.range {
                 body.fault = "body of range \(range) where \(self.range) was asked for"
             }
@@ -87,7 +89,11 @@ final class Fetch: BodySink {
                 return fill(body, rest)
             }
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-            if let full { cache.publish(CollectionOfOne(full.block), from: full.index, of: self) }
+            if let full {
+                // The thread that writes to disk would have to fetch every byte from memory for it.
+                if cache.disk != nil { _ = full.block.mark }
+                cache.publish(CollectionOfOne(full.block), from: full.index, of: self)
+            }
         }
     }
 

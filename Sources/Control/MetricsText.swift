@@ -115,6 +115,11 @@ public struct MountMetrics: Sendable {
                 "pail_prefetched_files_total", "Small files fetched ahead of their neighbours.",
                 [sample(prefetch.files)])
         }
+        if let connections = status.connections {
+            text.gauge("pail_read_requests", "GETs of file content under way.", [sample(connections.reading)])
+            text.gauge(
+                "pail_read_requests_limit", "How many there may be on this link.", [sample(connections.readingMax)])
+        }
     }
 
     private func addWriting(_ text: inout MetricsText) {

@@ -46,6 +46,8 @@ public struct MountStatus: Sendable, Codable, Equatable {
     public var cache: Cache
     /// Nil from daemons that do not tell.
     public var prefetch: Prefetch?
+    /// Nil from daemons that do not tell.
+    public var connections: Connections?
     /// How long the file has waited that waits longest for its upload; nil when nothing does.
     public var oldestDirtySeconds: Int?
     /// File operations by kind: `read`, `lookup`, …; nil from daemons that do not tell.
@@ -336,6 +338,26 @@ public struct MountStatus: Sendable, Codable, Equatable {
         }
     }
 
+    /// How many connections there may be, each with one request at a time.
+    public struct Connections: Sendable, Codable, Equatable {
+        /// Of all kinds: `--connections`.
+        public var max: Int
+        /// GETs of file content under way now, and how many there may be on this link.
+        public var reading: Int
+        public var readingMax: Int
+
+        public init(max: Int, reading: Int, readingMax: Int) {
+            self.max = max
+            self.reading = reading
+            self.readingMax = readingMax
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case max, reading
+            case readingMax = "reading_max"
+        }
+    }
+
     /// Requests of one operation since the mount began.
     public struct Requests: Sendable, Codable, Equatable {
         public var count: Int
@@ -416,7 +438,7 @@ public struct MountStatus: Sendable, Codable, Equatable {
 
     enum CodingKeys: String, CodingKey {
         case version, pid, mountpoint, source, endpoint, region, state, uploads, leftovers, cache, prefetch, requests
-        case operations, waiting, processes, damaged, renames, program
+        case operations, waiting, processes, damaged, renames, connections, program
         case isSupervised = "supervised"
         case requestsUnderWay = "requests_under_way"
         case oldestDirtySeconds = "oldest_dirty_seconds"

@@ -79,6 +79,9 @@ final class MountControl: ControlDelegate {
         status.cache = MountStatus.Cache(
             memoryBytes: mount.pool.leasedBytes, memoryLimit: mount.pool.bufferCountMax * mount.pool.bufferBytes,
             hits: cache.hits, misses: cache.misses, bytesFetched: cache.bytesFetched, disk: diskStatus())
+        status.connections = MountStatus.Connections(
+            max: mount.plan.connectionsMax ?? StoreOfPlan.connectionsMax, reading: cache.requestsInFlight,
+            readingMax: cache.requestsInFlightMax)
         let prefetch = mount.fileSystem.prefetchStatistics
         status.prefetch = MountStatus.Prefetch(
             files: prefetch.prefetched, used: prefetch.used, wasted: prefetch.wasted)

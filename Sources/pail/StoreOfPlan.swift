@@ -9,7 +9,8 @@ internal import S3Protocol
 
 /// Builds the S3 store of a mount or an examination.
 enum StoreOfPlan {
-    /// Connections, each with one request at a time, unless `--connections` says otherwise. Fixed: doc/design/requests.md.
+    /// Connections, each with one request at a time, unless `--connections` says otherwise. How many of them
+    /// reading uses is tuned: doc/design/requests.md.
     static let connectionsMax = 48
 
     /// - Parameters:

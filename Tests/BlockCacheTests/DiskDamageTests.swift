@@ -131,6 +131,35 @@ struct DiskDamageTests {
         #expect(third.tier.statistics.corruptBlocks == 0 && third.getCount == getCount)
     }
 
+    /// What the scan found damaged, a reader finds too, and it may be written again before the scan comes to remove it.
+    @Test func regression_theScanKeepsWhatWasMendedMeanwhile() async throws {
+        let folder = try CacheFolder()
+        let store = DiskFixture.store()
+        let bytes = Fixture.bytes(200 * blockBytes)
+        let fixture = DiskFixture(folder.path, store: store)
+        try await fixture.expectRead(store.object(bytes.count), of: bytes)
+        await fixture.drain()
+        let sound = try folder.segments.map { ($0, try CacheFolder.bytes(of: $0)) }
+        #expect(sound.count == 2)
+        for (path, content) in sound { try CacheFolder.write(content.map { $0 ^ 1 }, to: path) }
+        // The reads that have been made, and after how many of them the files are mended.
+        let reads = Lock((count: 0, last: Int.max))
+        let calls = DiskCalls { call in
+            let isDue = reads.withLock { reads in
+                if call == .read { reads.count += 1 }
+                return reads.count == reads.last && call != .read
+            }
+            if isDue { for (path, content) in sound { try? CacheFolder.write(content, to: path) } }
+            return nil
+        }
+        let directory = try BlockDirectory(path: folder.path, isMade: false, calls: calls)
+        reads.withLock { $0.count = 0 }
+        #expect(try SegmentCensus(directory, isCleaning: false).foreignCount == 2)
+        reads.withLock { $0 = (0, $0.count) }
+        #expect(try SegmentCensus(directory, isCleaning: true).foreignCount == 2)
+        #expect(try folder.segments.count == 2)
+    }
+
     /// The name of another version's file: what it holds is asked of the file itself.
     @Test func aFileOfAnotherVersionIsNotServed() async throws {
         let damaged = try await Damaged()

@@ -178,7 +178,7 @@ struct ReadFaultTests {
 
     /// What a broken store could send.
     enum Lie: CaseIterable {
-        case otherVersion, otherRange, shortBody, longBody, noBegin
+        case otherVersion, otherLength, otherRange, shortBody, longBody, noBegin
     }
 
     /// Breaks the contract of `get` in one way; the bytes are all 1.
@@ -186,7 +186,8 @@ struct ReadFaultTests {
         let range = request.range!
         let etag = lie == .otherVersion ? ETag("wrong")! : request.etag!
         let info = ObjectInfo(
-            version: ObjectVersion(key: request.key, etag: etag, byteCount: 8 * blockBytes),
+            version: ObjectVersion(
+                key: request.key, etag: etag, byteCount: (lie == .otherLength ? 9 : 8) * blockBytes),
             lastModified: Timestamp(seconds: 0), properties: .init())
         if lie != .noBegin {
             sink.begin(

@@ -14,6 +14,7 @@ struct MetricsTests {
             startedAt: "", uptimeSeconds: 7, dirtyFiles: 2, dirtyBytes: 300, failedUploads: failedUploads,
             requests: ["GetObject": .init(count: 10, errors: 3, bytes: 99)])
         status.unreachableSeconds = unreachableSeconds
+        status.connections = .init(max: 48, reading: 3, readingMax: 17)
         status.operations = ["read": .init(count: 4, errors: 1, p50Seconds: nil, p99Seconds: nil)]
         let table = LatencyTable(kindCount: 1)
         table.record(kind: 0, nanoseconds: 1_000)
@@ -36,6 +37,8 @@ struct MetricsTests {
         "# TYPE pail_s3_requests_total counter",
         #"kind="resident"} 5"#,
         #"pail_upload_failures_total{mountpoint="/mnt/a \"b\"\\"} 6"#,
+        #"pail_read_requests{mountpoint="/mnt/a \"b\"\\"} 3"#,
+        #"pail_read_requests_limit{mountpoint="/mnt/a \"b\"\\"} 17"#,
         #"pail_fuse_waiting{mountpoint="/mnt/a \"b\"\\"} 25"#,
     ])
     func theFiguresAreThere(words: String) {

@@ -16,6 +16,8 @@ final class HostileStore: ObjectStore {
         case long
         /// The bytes come under another version's name.
         case otherVersion
+        /// The right bytes of the right version, but of an object that is longer than that version is.
+        case otherLength
         /// Another range than asked for, of the same length.
         case otherRange
         /// All bytes are there, and the request failed.
@@ -92,6 +94,14 @@ final class HostileStore: ObjectStore {
                 key: request.key, etag: ETag("another")!, byteCount: info.version.byteCount)
             let other = ObjectInfo(version: version, lastModified: info.lastModified, properties: info.properties)
             give(other, range, body.bytes, sink)
+        case .otherLength:
+            // Who asks without a condition has to believe it.
+            let excess = request.etag == nil ? 0 : 1
+            let version = ObjectVersion(
+                key: request.key, etag: info.version.etag, byteCount: info.version.byteCount + excess)
+            let other = ObjectInfo(version: version, lastModified: info.lastModified, properties: info.properties)
+            give(other, range, body.bytes, sink)
+            return other
         case .otherRange:
             let moved = ByteRange(range.lowerBound + 1, range.upperBound + 1)
             give(info, moved, body.bytes, sink)

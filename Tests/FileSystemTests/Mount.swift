@@ -28,6 +28,7 @@ final class Mount: @unchecked Sendable {
     /// What stands between the mount and the store, if anything.
     private let between: (any ObjectStore)?
     private let disk: StagingDisk
+    private let cacheDisk: CacheDisk?
 
     private(set) var line: CuttableStore
     private(set) var cache: BlockCache
@@ -50,10 +51,12 @@ final class Mount: @unchecked Sendable {
     ///   - remembers: whether names and attributes are kept over mounts.
     ///   - between: a store before `store`, which passes on what it gets.
     ///   - disk: what staging is written to.
+    ///   - cacheDisk: has the disk tier of each start; nil: what is read is kept in memory only.
     init(
         store: MemoryStore = MemoryStore(), time: TickingTime = TickingTime(), directory: String? = nil,
         stagingLimitBytes: Int? = nil, bucketIdentity: String = "memory bucket", memoryBlockCount: Int = 1024,
         between: (any ObjectStore)? = nil, remembers: Bool = false, disk: StagingDisk = StagingDisk(),
+        cacheDisk: CacheDisk? = nil,
         _ configure: @escaping (inout FileSystemConfiguration) -> Void = { _ in }
     ) throws {
         self.store = store
@@ -66,11 +69,12 @@ final class Mount: @unchecked Sendable {
         self.memoryBlockCount = memoryBlockCount
         self.between = between
         self.disk = disk
+        self.cacheDisk = cacheDisk
         self.remembers = remembers
         try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
         (line, cache, area, queue, attributes, fileSystem) = try Self.start(
             between ?? store, time, self.directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, remembers,
-            disk, configure)
+            disk, cacheDisk, configure)
         (leftovers, damaged) = fileSystem.recover()
     }
 
@@ -95,7 +99,7 @@ final class Mount: @unchecked Sendable {
     private static func start(
         _ store: any ObjectStore, _ time: TickingTime, _ directory: String, _ limitBytes: Int?,
         _ bucketIdentity: String, _ memoryBlockCount: Int, _ remembers: Bool, _ disk: StagingDisk,
-        _ configure: (inout FileSystemConfiguration) -> Void
+        _ cacheDisk: CacheDisk?, _ configure: (inout FileSystemConfiguration) -> Void
     ) throws -> (CuttableStore, BlockCache, StagingArea, UploadQueue, AttributeStore?, FileSystem) {
         let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         let line = CuttableStore(store)
@@ -109,7 +113,9 @@ final class Mount: @unchecked Sendable {
         let removals = RemovalQueue(
             store: line, area: area, configuration: batches, time: SystemTime(), log: silent)
         let settled = SettledStore(line, removals)
-        let cache = BlockCache(store: settled, pool: pool)
+        let tier = cacheDisk?.makeTier()
+        tier?.start()
+        let cache = BlockCache(store: settled, pool: pool, disk: tier)
         var uploads = UploadQueue.Configuration()
         uploads.propertiesLingerNanoseconds = 0
         // The queue waits in real time: a pause that the simulated clock skips would be a loop.
@@ -137,7 +143,7 @@ final class Mount: @unchecked Sendable {
     private func startAgain() throws {
         (line, cache, area, queue, attributes, fileSystem) = try Self.start(
             between ?? store, time, directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, remembers,
-            disk, configure)
+            disk, cacheDisk, configure)
         (leftovers, damaged) = fileSystem.recover()
     }
 

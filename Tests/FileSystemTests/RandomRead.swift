@@ -37,6 +37,20 @@ enum RandomRead: Sendable, CustomStringConvertible {
     case list
     case expire
     case refresh
+    /// Drops what is in memory of a file.
+    case evict(String)
+    /// Ends the mount and begins another one on the same directories.
+    case restart(Restart)
+    /// Spoils files of the disk cache, or removes all of them.
+    case damage(seed: UInt64)
+    case clearDisk
+
+    enum Restart: Sendable, CaseIterable {
+        /// What was read is on disk by then.
+        case drained
+        case inGoodOrder
+        case killed
+    }
 
     var description: String {
         switch self {
@@ -49,6 +63,10 @@ enum RandomRead: Sendable, CustomStringConvertible {
         case .list: ".list"
         case .expire: ".expire"
         case .refresh: ".refresh"
+        case .evict(let path): ".evict(\"\(path)\")"
+        case .restart(let how): ".restart(.\(how))"
+        case .damage(let seed): ".damage(seed: \(seed))"
+        case .clearDisk: ".clearDisk"
         }
     }
 
@@ -118,6 +136,17 @@ enum RandomRead: Sendable, CustomStringConvertible {
         case 88..<92: return .list
         case 92..<97: return .expire
         default: return .refresh
+        }
+    }
+
+    /// Of a mount with a disk cache.
+    static func randomWithDisk(_ random: inout SplitMix64) -> RandomRead {
+        switch Int.random(in: 0..<100, using: &random) {
+        case 0..<8: .evict(path(&random))
+        case 8..<15: .restart(Restart.allCases.randomElement(using: &random)!)
+        case 15..<21: .damage(seed: random.next())
+        case 21..<22: .clearDisk
+        default: self.random(&random)
         }
     }
 }

@@ -21,6 +21,8 @@ final class ReadModelRun {
 
     let mount: Mount
     let hostile: HostileStore
+    /// Nil: what is read is kept in memory only.
+    private let disk: CacheDisk?
     var slots: [Int: Slot] = [:]
     /// The states of each path so far, the present one last; nil is absent.
     var history: [String: [VersionedBytes?]] = [:]
@@ -34,19 +36,25 @@ final class ReadModelRun {
     /// Whether it ever fails in this run.
     var storeFails: Bool { dice != nil }
 
-    init(blockCount: Int, faultSeed: UInt64?) throws {
+    init(blockCount: Int, diskSeed: UInt64?, faultSeed: UInt64?) throws {
         let store = MemoryStore()
         let hostile = HostileStore(store)
         self.hostile = hostile
-        mount = try Mount(store: store, memoryBlockCount: blockCount, between: hostile)
+        let time = TickingTime()
+        let disk = try diskSeed.map { try CacheDisk(seed: $0, time: time) }
+        self.disk = disk
+        mount = try Mount(
+            store: store, time: time, memoryBlockCount: blockCount, between: hostile, cacheDisk: disk)
         dice = faultSeed.map { SplitMix64(seed: $0) }
         for path in RandomRead.paths { (history[path], believable[path], listable[path]) = ([nil], 0, 0) }
     }
 
     /// Runs the steps; the first difference, if there is one. A step that does not come back in time is one too.
-    static func run(_ steps: [RandomRead], blockCount: Int, faultSeed: UInt64? = nil) async -> Difference? {
+    static func run(
+        _ steps: [RandomRead], blockCount: Int, diskSeed: UInt64? = nil, faultSeed: UInt64? = nil
+    ) async -> Difference? {
         await differenceInTime { say in
-            let run = try ReadModelRun(blockCount: blockCount, faultSeed: faultSeed)
+            let run = try ReadModelRun(blockCount: blockCount, diskSeed: diskSeed, faultSeed: faultSeed)
             for (index, step) in steps.enumerated() {
                 say("in step \(index), \(step)")
                 try await run.take(step)
@@ -74,6 +82,10 @@ final class ReadModelRun {
         case .refresh:
             mount.fileSystem.refresh(path: "")
             believeNothingOlder()
+        case .evict(let path): mount.cache.forget(MemoryStore.objectKey(path))
+        case .restart(let how): try await restart(how)
+        case .damage(let seed): try disk?.damage(seed: seed)
+        case .clearDisk: try disk?.clear()
         }
         // What was asked ahead under faults fails in this step, not in a later one.
         if isFaulty { await mount.settle() }
@@ -103,12 +115,14 @@ final class ReadModelRun {
         plan = plan.adding(.bodyCut(afterBytes: cut, .unreachable), on: .getObject, when: .chance(0.15))
         mount.store.setFaults(plan)
         hostile.lie(seed: seed, chance: seed % 2 == 0 ? 0.2 : 0)
+        disk?.fail(seed: seed, chance: seed % 5 == 0 ? 0.05 : 0)
     }
 
     private func stopFaults() {
         isFaulty = false
         mount.store.setFaults(FaultPlan())
         hostile.stopLying()
+        disk?.stopFailing()
     }
 
     private func apply(_ change: RemoteChange) {
@@ -124,6 +138,22 @@ final class ReadModelRun {
             mount.store.remove(at: path)
             history[path]!.append(nil)
         }
+    }
+
+    private func restart(_ how: RandomRead.Restart) async throws {
+        for slot in slots.values { try await mount.close(slot.file) }
+        slots = [:]
+        // A tier that is not drained goes on writing beside the next one, as another mount would.
+        switch how {
+        case .drained:
+            await mount.settle()
+            await disk?.drain()
+            try await mount.remount()
+        case .inGoodOrder: try await mount.remount()
+        case .killed: try await mount.kill()
+        }
+        // A new mount believes what it is told, and nothing else.
+        for path in RandomRead.paths { (believable[path], listable[path]) = (present(path), present(path)) }
     }
 
     // MARK: Names

@@ -132,6 +132,8 @@ def test_connections_are_bounded(mount, bucket, count):
                 samples.append(relay.counters()["open"])
                 time.sleep(0.02)
         assert all(read.result() == bodies[name] for name, read in reads.items())
+        figures = mount.status()["connections"]
+        assert figures["max"] == count and figures["reading_max"] == 2, figures
         # A connection given up and the one that follows it may overlap for a moment in the relay's eyes.
         most = max(min(pair) for pair in zip(samples, samples[1:], strict=False))
         assert most == count, samples

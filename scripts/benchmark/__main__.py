@@ -70,16 +70,17 @@ class Bench:
         self.store = Store(self.directory, arguments.server, sizes)
         print("writing the objects ...", file=sys.stderr)
         self.store.prepare(SETS[arguments.set][1])
-        modes = {"direct": (0, 0), "relay": (arguments.latency, arguments.rate)}
+        far = (arguments.latency, arguments.rate)
+        modes = {"direct": (0, 0), "relay": far, "tls": far}
         for mode in arguments.modes.split(","):
             if mode not in modes:
                 raise Failed(f"--modes: no '{mode}'; there are {', '.join(modes)}")
-            self.relays.append(Relay(mode, self.store.port, *modes[mode], self.directory))
+            self.relays.append(Relay(mode, self.store.port, *modes[mode], self.directory, tls=mode == "tls"))
 
     def tear_down(self) -> None:
         """Ends and removes everything; one step that fails does not keep the others from it."""
         steps = [self.tool.destroy] if self.tool else []
-        steps += [relay.daemon.kill for relay in self.relays]
+        steps += [relay.kill for relay in self.relays]
         steps.append(lambda: stop_server(self.directory))
         if self.control:
             steps.append(self.control.close)
@@ -107,7 +108,7 @@ class Bench:
         workload.prepare(prefix)
         directory = self.directory / f"mount-{self.number:05}"
         directory.mkdir()
-        tool = self.tool = tool_class(directory, self.control, relay.endpoint, self.store.keys, BUCKET)
+        tool = self.tool = tool_class(directory, self.control, relay, self.store.keys, BUCKET)
         limit = self.arguments.timeout
         start = time.monotonic()
         timed = False
@@ -271,7 +272,7 @@ def main() -> int:
     parser.add_argument("--set", default="all", choices=SETS, help="reading, writing, names: what these are judged by (all)")
     parser.add_argument("--only", metavar="NAME,...", help="these workloads, by the name that stands in brackets")
     parser.add_argument("--tools", default="pail,s3fs,rclone", metavar="NAME,...", help="of pail, s3fs, rclone")
-    parser.add_argument("--modes", default="direct,relay", metavar="NAME,...", help="of direct, relay")
+    parser.add_argument("--modes", default="direct,relay", metavar="NAME,...", help="of direct, relay, tls (the relay behind https)")
     parser.add_argument("--sizes", metavar="NAME=N,...", help=f"instead of {FULL}; numbers take K, M, G")
     parser.add_argument("--server", default="rgw", choices=["rgw", "seaweedfs"], help="(rgw)")
     parser.add_argument("--latency", type=float, default=30, metavar="MS", help="the relay's, in ms (30)")

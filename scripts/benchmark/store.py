@@ -1,10 +1,12 @@
-"""The other end: the S3 server, the two relays in front of it, the objects, and what plain curl can do with them."""
+"""The other end: the S3 server, the relays in front of it, the objects, and what plain curl can do with them."""
 
 import concurrent.futures
 import http.client
 import io
 import json
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -31,7 +33,7 @@ MEDIUM_BYTES = 16 << 10
 class Relay:
     """A relay process, and the endpoint of the server behind it."""
 
-    def __init__(self, name: str, target: int, latency_ms: float, rate_mb: float, directory: Path):
+    def __init__(self, name: str, target: int, latency_ms: float, rate_mb: float, directory: Path, tls: bool = False):
         self.name = name
         self.description = f"{latency_ms:g} ms to the first byte, {rate_mb:g} MB/s per connection" if latency_ms else "no delay, no limit"
         program = str(ROOT / ".build" / "tools" / "relay")
@@ -45,6 +47,18 @@ class Relay:
             time.sleep(0.01)
         self.port, self.control = int(match[1]), int(match[2])
         self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.front = None
+        self.ca: Path | None = None
+        if tls:
+            self.front = TLSFront(self.port, directory / f"tls-{name}")
+            self.ca = self.front.ca
+            self.endpoint = f"https://127.0.0.1:{self.front.port}"
+            self.description += ", https"
+
+    def kill(self) -> None:
+        if self.front:
+            self.front.daemon.kill()
+        self.daemon.kill()
 
     def ask(self, what: str) -> dict:
         connection = http.client.HTTPConnection("127.0.0.1", self.control, timeout=10)
@@ -52,6 +66,50 @@ class Relay:
         counters = json.loads(connection.getresponse().read())
         connection.close()
         return counters
+
+
+class TLSFront:
+    """stunnel before a relay, one connection for each, with a certificate of an authority of its own."""
+
+    def __init__(self, upstream: int, directory: Path):
+        if not shutil.which("stunnel"):
+            raise Failed("no stunnel: scripts/install-dependencies bench")
+        directory.mkdir()
+        self.ca = directory / "ca.pem"
+        make_certificates(directory)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        configuration = directory / "stunnel.conf"
+        configuration.write_text(
+            f"foreground = yes\npid =\nsyslog = no\ndebug = warning\n"
+            f"[s3]\naccept = 127.0.0.1:{self.port}\nconnect = 127.0.0.1:{upstream}\n"
+            f"cert = {directory}/cert.pem\nkey = {directory}/key.pem\n"
+            # As a kept connection of a plain server: a response may be long in coming.
+            "TIMEOUTidle = 600\nsocket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n"
+        )
+        self.daemon = Daemon(["stunnel", str(configuration)], directory / "log")
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                if self.daemon.ended() or time.monotonic() > deadline:
+                    raise Failed(f"stunnel: {self.daemon.last_words()}") from None
+                time.sleep(0.02)
+
+
+def make_certificates(directory: Path) -> None:
+    """`ca.pem`, and `cert.pem` and `key.pem` of a server on 127.0.0.1 that it vouches for."""
+    (directory / "san").write_text("subjectAltName=IP:127.0.0.1\n")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    for arguments in (
+        ["req", "-x509", "-subj", "/CN=benchmark authority", "-days", "7", "-keyout", "ca.key", "-out", "ca.pem", *key],
+        ["req", "-subj", "/CN=server", "-keyout", "key.pem", "-out", "csr.pem", *key],
+        ["x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "7",
+         "-extfile", "san", "-out", "cert.pem"],
+    ):  # fmt: skip
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=30)
 
 
 class Store:
@@ -235,6 +293,7 @@ class Curl:
 
     def __init__(self, store: Store, relay: Relay, parallel: int = PARALLEL):
         self.client = store.make_client(relay.endpoint)
+        self.ca = relay.ca
         self.parallel = parallel
         self.entries: list[str] = []
         self.then: Curl | None = None  # what can start only after all of these
@@ -246,6 +305,8 @@ class Curl:
     def add(self, url: str, **options: str | list[str]) -> None:
         """A request, and curl's options for it; a list gives one several times."""
         lines = [f'url = "{url}"', 'output = "/dev/null"', 'write-out = "%{http_code}\\n"', "silent"]
+        if self.ca:
+            lines.append(f'cacert = "{self.ca}"')
         for name, values in options.items():
             lines += [f'{name.replace("_", "-")} = "{value}"' for value in ([values] if isinstance(values, str) else values)]
         self.entries.append("\n".join(lines))

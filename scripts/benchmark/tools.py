@@ -49,10 +49,12 @@ class Tool:
     name = "?"
     settle_seconds = 0.0  # how long after the last close its disk cache is not yet written down
 
-    def __init__(self, directory: Path, control: FuseControl, endpoint: str, keys: tuple[str, str], bucket: str):
+    def __init__(self, directory: Path, control: FuseControl, relay, keys: tuple[str, str], bucket: str):
         self.directory = directory
         self.control = control
-        self.endpoint = endpoint
+        self.endpoint = relay.endpoint
+        # The authority of an https endpoint.
+        self.ca: Path | None = relay.ca
         self.access_key, self.secret_key = keys
         self.bucket = bucket
         self.mountpoint = directory / "mnt"
@@ -79,6 +81,7 @@ class Tool:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_REGION": "us-east-1",
             "HOME": str(self.directory),
+            **({"CURL_CA_BUNDLE": str(self.ca)} if self.ca else {}),
         }
 
     def drain(self, deadline: float) -> None:
@@ -135,6 +138,7 @@ class Pail(Tool):
         return [
             str(self.program), "mount", "--foreground", "--endpoint", self.endpoint, "--region", "us-east-1",
             "--state-dir", str(self.directory / "state"), "--cache-dir", str(self.cache),
+            *(["--ca-bundle", str(self.ca)] if self.ca else []),
             f"s3://{self.bucket}", str(self.mountpoint),
         ]  # fmt: skip
 
@@ -202,6 +206,7 @@ class Rclone(Tool):
             # What its documentation recommends for speed on S3, and uploads that start at close.
             "--vfs-cache-mode", "full", "--vfs-read-chunk-streams", "16", "--vfs-read-chunk-size", "4M",
             "--vfs-write-back", "0s", "--transfers", "16",
+            *(["--ca-cert", str(self.ca)] if self.ca else []),
             "--rc", "--rc-addr", f"unix://{self.directory}/rc", "--rc-no-auth",
         ]  # fmt: skip
 

@@ -147,6 +147,7 @@ static uint64_t latency_nanoseconds = 30 * 1000 * 1000;
 static uint64_t rate_bytes = 90 * 1000 * 1000;  // per second
 static uint64_t link_bytes;                      // per second
 static uint64_t link_tokens, link_refilled_at;  // shared by all answers
+static bool link_is_empty;                      // what was asked last got nothing because of it
 static unsigned stall_one_in, slow_one_in;
 static uint64_t gets;  // since those were set
 static struct sockaddr_in target;
@@ -227,6 +228,7 @@ static size_t allowance(struct flow *flow) {
         // One piece at a time, so that all have their turn.
         uint64_t share = link_tokens < CHUNK_BYTES_MIN ? link_tokens : CHUNK_BYTES_MIN;
         if (share < most) most = share;
+        link_is_empty = share < CHUNK_BYTES_MIN;
     }
     return most < CHUNK_BYTES_MIN ? 0 : most;
 }
@@ -662,17 +664,25 @@ static void release_delayed(void) {
     }
 }
 
-// Lets each member of the list go on once; who must wait again stands in the list anew.
+// Lets each member of the list go on once; who must wait again stands in the list anew. Those that the link had nothing
+// for are the first next time: else the same few would have all of it.
 static void pump_throttled(void) {
-    struct connections turn = TAILQ_HEAD_INITIALIZER(turn);
+    struct connections turn = TAILQ_HEAD_INITIALIZER(turn), unserved = TAILQ_HEAD_INITIALIZER(unserved);
     TAILQ_CONCAT(&turn, &throttled, in_throttled);
     struct connection *c;
     while ((c = TAILQ_FIRST(&turn))) {
         TAILQ_REMOVE(&turn, c, in_throttled);
         c->throttled = false;
+        link_is_empty = false;
         pump(c, &c->up);
         if (!c->dead) pump(c, &c->down);
+        if (link_is_empty && c->throttled) {
+            TAILQ_REMOVE(&throttled, c, in_throttled);
+            TAILQ_INSERT_TAIL(&unserved, c, in_throttled);
+        }
     }
+    TAILQ_CONCAT(&unserved, &throttled, in_throttled);
+    TAILQ_CONCAT(&throttled, &unserved, in_throttled);
 }
 
 static void pump_ready(void) {

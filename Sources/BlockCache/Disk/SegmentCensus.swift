@@ -39,12 +39,13 @@ struct SegmentCensus {
         var buckets: [String: Bucket] = [:]
         var foreign: [SegmentName] = []
         try directory.forEachSegment(isCleaning: isCleaning) { name in
-            guard let file = (try? directory.open(name, forWriting: false)) ?? nil,
-                let page = try? directory.calls.readBytes(file, count: SegmentHeader.byteCount, at: 0)
-            else { return true }
-            guard let header = SegmentHeader.parse(page), SegmentName(header.identity) == name else {
+            let header: SegmentHeader
+            switch Self.look(at: name, in: directory) {
+            case .unreadable: return true
+            case .foreign:
                 foreign.append(name)
                 return true
+            case .sound(let found): header = found
             }
             segments.append(
                 Segment(
@@ -59,12 +60,31 @@ struct SegmentCensus {
             return true
         }
         if isCleaning {
-            for name in foreign { _ = try? directory.remove(name) }
+            for name in foreign {
+                // A reader may have found it too, and its block may have been written again since.
+                if case .sound = Self.look(at: name, in: directory) { continue }
+                _ = try? directory.remove(name)
+            }
         }
         self.segments = segments
         self.buckets = buckets
         storedBytes = segments.reduce(0) { $0 + $1.storedBytes }
         foreignCount = foreign.count
+    }
+
+    private enum Finding {
+        case sound(SegmentHeader)
+        case foreign
+        /// Gone meanwhile, or the disk fails.
+        case unreadable
+    }
+
+    private static func look(at name: SegmentName, in directory: BlockDirectory) -> Finding {
+        guard let file = (try? directory.open(name, forWriting: false)) ?? nil,
+            let page = try? directory.calls.readBytes(file, count: SegmentHeader.byteCount, at: 0)
+        else { return .unreadable }
+        guard let header = SegmentHeader.parse(page), SegmentName(header.identity) == name else { return .foreign }
+        return .sound(header)
     }
 }
 

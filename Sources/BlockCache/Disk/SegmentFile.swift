@@ -87,7 +87,7 @@ final class SegmentFile {
     ) throws(DiskError) -> SegmentHeader {
         var header = SegmentHeader(identity, bornSeconds: bornSeconds)
         for (index, block) in blocks {
-            header.table[index - identity.blocks.lowerBound] = SegmentHeader.mark(block.bytes)
+            header.table[index - identity.blocks.lowerBound] = block.mark
         }
         let page = header.encoded()
         try directory.make(name) { file throws(DiskError) in
@@ -127,7 +127,7 @@ final class SegmentFile {
     func isRemoved() throws(DiskError) -> Bool { try calls.status(file).st_nlink == 0 }
 
     private func mark(_ member: (index: Int, block: Block)) {
-        header.table[member.index - header.identity.blocks.lowerBound] = SegmentHeader.mark(member.block.bytes)
+        header.table[member.index - header.identity.blocks.lowerBound] = member.block.mark
     }
 
     /// Writes no other entries than these: other processes add blocks at the same time.
