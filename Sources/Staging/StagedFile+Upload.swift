@@ -316,7 +316,14 @@ extension StagedFile {
     public func moveBase(to version: ObjectVersion) throws(StagingError) {
         try state.withLock { state throws(StagingError) in
             precondition(state.phase != .uploading, "the base moved during an upload")
-            try state.become { $0.moveBase(to: version) }
+            do throws(StagingError) {
+                try state.become { $0.moveBase(to: version) }
+            } catch {
+                // Of a file that has nothing pending nobody needs the journal before its next change, which writes it whole.
+                guard !state.contents.isChanged else { throw error }
+                state.contents.moveBase(to: version)
+                state.journal?.distrust()
+            }
         }
         area.abortOrphans(of: self)
     }

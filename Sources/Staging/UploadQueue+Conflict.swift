@@ -59,7 +59,10 @@ extension UploadQueue {
                 if try await headIfPresent(key) == nil { free = key }
             }
             guard let beside = free else { return false }
-            _ = try await store.copy(CopyRequest(source: theirs.version, destination: beside))
+            _ = try await store.copy(
+                CopyRequest(
+                    source: theirs.version, destination: beside,
+                    storageClass: CopyRequest.storageClass(keeping: theirs.properties.storageClass)))
             file.replace(.ifMatch(theirs.version.etag))
             log.error(
                 "another client changed the object; its version was saved beside ours",

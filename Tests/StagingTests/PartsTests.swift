@@ -282,12 +282,15 @@ struct PartsTests {
         defer { fixture.removeDirectory() }
         let (file, content) = try await streamed(fixture)
         fixture.queue.freeSentParts()
-        _ = fixture.store.write("theirs", at: "streamed")
+        var theirs = ObjectProperties()
+        theirs.storageClass = "STANDARD_IA"
+        fixture.store.write("theirs", at: "streamed", properties: theirs)
         try await fixture.queue.flush(file)
         let isOurs = fixture.store.bytes(at: "streamed") == content
         #expect(isOurs)
         let beside = try #require(fixture.store.keys(under: "streamed.conflict-").first)
         #expect(fixture.store.text(at: beside) == "theirs")
+        #expect(fixture.store.info(at: beside)?.properties.storageClass == "STANDARD_IA")
     }
 
     /// The copy that keeps the other version must not replace one that was kept in the same millisecond.
