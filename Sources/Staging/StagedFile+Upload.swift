@@ -129,6 +129,7 @@ extension StagedFile {
             state.failure = nil
             state.staleAttempts = 0
             state.lostUploadCount = 0
+            state.vainRefusalCount = 0
             state.snapshotBytes = 0
             state.pendingSince = nil
             count(&state)
@@ -154,6 +155,18 @@ extension StagedFile {
             }
             state.failure = UploadFailure(error: error, tries: (state.failure?.tries ?? 0) + 1)
             return state.takeWaiters()
+        }
+    }
+
+    /// The store has refused the upload and has what it is conditional on, seen by the file's worker. Returns whether to try
+    /// again at once: not when this happens again and again.
+    func tryAgainAfterRefusal() -> Bool {
+        state.withLock { state in
+            guard state.vainRefusalCount < 3 else { return false }
+            state.vainRefusalCount += 1
+            state.phase = .queued
+            state.snapshotBytes = 0
+            return true
         }
     }
 

@@ -96,7 +96,7 @@ extension UploadQueue {
         return true
     }
 
-    private func headIfPresent(_ key: ObjectKey) async throws(StoreError) -> ObjectInfo? {
+    func headIfPresent(_ key: ObjectKey) async throws(StoreError) -> ObjectInfo? {
         do throws(StoreError) {
             return try await store.head(key)
         } catch {
