@@ -152,7 +152,7 @@ extension FileSystem {
             _ = try await store.copy(
                 CopyRequest(
                     source: source.version, destination: new,
-                    storageClass: Self.copiedClass(source.properties.storageClass)))
+                    storageClass: CopyRequest.storageClass(keeping: source.properties.storageClass)))
             return .moved(source.version)
         } catch {
             throw FileSystemError(error)

@@ -84,7 +84,7 @@ extension FileSystem {
                 leftover = try await moveDirectory(source, to: newKey, replacing: target, mustBeNew: mustBeNew)
                 entry = .directory
             } else {
-                try await moveFile(source, storageClass, to: newKey, replacing: target, mustBeNew: mustBeNew)
+                leftover = try await moveFile(source, storageClass, to: newKey, replacing: target, mustBeNew: mustBeNew)
                 entry = nil
             }
         } catch {
@@ -145,35 +145,31 @@ extension FileSystem {
         }
     }
 
-    /// The storage class that a copy of an object is to have. S3 gives it STANDARD where none is named. The copy of one that
-    /// is archived, and can be copied because it was restored, would be archived at once: that gets the default.
-    static func copiedClass(_ storageClass: String?) -> String? {
-        storageClass == "GLACIER" || storageClass == "DEEP_ARCHIVE" ? nil : storageClass
-    }
-
     /// The class that a file's object is to keep when it is moved, as far as its properties or a listing tell it.
     private func storageClass(of node: Node) -> String? {
         let (properties, version) = node.state.withLock { ($0.properties, $0.objectVersion) }
-        if let properties { return Self.copiedClass(properties.storageClass) }
+        if let properties { return CopyRequest.storageClass(keeping: properties.storageClass) }
         return tree.withLock { tree in
             guard let dentry = tree[node.number], let name = dentry.name,
                 case .file(let object) = dentry.parent?.directory?.listed(name), object.version == version
             else { return nil }
-            return Self.copiedClass(object.storageClass)
+            return CopyRequest.storageClass(keeping: object.storageClass)
         }
     }
 
     // MARK: Files
 
+    /// Throws when the file has its old name still. Returns the error when it has the new one, and the old object could not
+    /// be removed.
     private func moveFile(
         _ node: Node, _ storageClass: String?, to newKey: ObjectKey, replacing target: Node?, mustBeNew: Bool
-    ) async throws(FileSystemError) {
+    ) async throws(FileSystemError) -> FileSystemError? {
         if let file = node.stagedFile {
             await queue.hold(file)
             // A file that has no object yet only gets another key: its data goes there in the first place.
             if file.base == nil, !file.hasBytesInTransit {
                 try await rekey(node, file, to: newKey, replacing: target)
-                return
+                return nil
             }
             // Otherwise the object is brought up to date first, and then moved like any other. What is written to the
             // open file meanwhile waits until it has its new key.
@@ -216,12 +212,32 @@ extension FileSystem {
         if let target { loseName(target) }
         // The file has its new place before nothing has the old one any more: who reads it goes on, and what is pending too.
         // Lookups of the old name wait.
-        try adopt(moved, in: node)
+        do throws(FileSystemError) {
+            try adopt(moved, in: node)
+        } catch {
+            // What was written meanwhile cannot be journalled for the new key. A replaced object is gone: its copy stays.
+            if target == nil { await removeIfUnchanged(moved) }
+            throw error
+        }
         do throws(FileSystemError) {
             try await delete(version.key)
         } catch {
-            try adopt(version, in: node)
-            throw error
+            let refusal = error
+            // Without room to journal the way back, the file has the new name.
+            do throws(FileSystemError) { try adopt(version, in: node) } catch { return refusal }
+            throw refusal
+        }
+        return nil
+    }
+
+    /// Takes back a copy of ours, unless another client has changed it since. S3 has no condition for a removal.
+    private func removeIfUnchanged(_ version: ObjectVersion) async {
+        do throws(FileSystemError) {
+            guard try await head(version.key)?.version == version else { return }
+            try await delete(version.key)
+        } catch {
+            log.error(
+                "the copy of a rename that failed could not be removed: \(error)", metadata: ["key": "\(version.key)"])
         }
     }
 
@@ -416,7 +432,7 @@ extension FileSystem {
                                 let etag = try await self.store.copy(
                                     CopyRequest(
                                         source: object.version, destination: destination,
-                                        storageClass: Self.copiedClass(object.storageClass)))
+                                        storageClass: CopyRequest.storageClass(keeping: object.storageClass)))
                                 return ObjectVersion(key: destination, etag: etag, byteCount: object.version.byteCount)
                             } catch {
                                 guard error.kind == .notFound, Self.isMarker(object) else {

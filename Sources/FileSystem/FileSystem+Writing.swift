@@ -228,7 +228,8 @@ extension FileSystem {
                     return .ready(count)
                 }
             } catch {
-                return .failed(error)
+                // What is on its way makes room, perhaps.
+                guard error.isOfFullDisk else { return .failed(error) }
             }
         }
         let copy = [UInt8](bytes)
@@ -249,18 +250,39 @@ extension FileSystem {
     ) async throws(FileSystemError) -> Int {
         try await makeRoom(for: bytes.count)
         await handle.node.stagedFile?.waitWhileContended()
+        var patience = DiskPatience(time)
         while true {
-            let written = try await changing(.node(handle.node.number)) { () async throws(FileSystemError) -> Int? in
-                // `withUnsafeBytes` does not carry typed throws.
-                let result = bytes.withUnsafeBytes { bytes in
-                    Result { () throws(FileSystemError) in
-                        try self.writeNow(handle, offset: offset, bytes: bytes, endsPrivileges: endsPrivileges)
+            do throws(FileSystemError) {
+                let written = try await changing(.node(handle.node.number)) { () async throws(FileSystemError) -> Int? in
+                    // `withUnsafeBytes` does not carry typed throws.
+                    let result = bytes.withUnsafeBytes { bytes in
+                        Result { () throws(FileSystemError) in
+                            try self.writeNow(handle, offset: offset, bytes: bytes, endsPrivileges: endsPrivileges)
+                        }
                     }
+                    return try result.get()
                 }
-                return try result.get()
+                if let written { return written }
+            } catch {
+                guard error.isOfFullDisk, patience.isLeft(time), await queue.waitForWhatIsSent() else { throw error }
+                continue
             }
-            if let written { return written }
             try await bringBack(handle.node)
+        }
+    }
+
+    /// How long a write waits for room on a full disk.
+    private struct DiskPatience {
+        private static let nanoseconds: UInt64 = 60_000_000_000
+        /// Tries that found none, each after something was sent: where others take all that becomes free, it ends some time.
+        private var triesLeft = 1000
+        private let end: UInt64
+
+        init(_ time: any TimeSource) { end = time.monotonicNanoseconds &+ Self.nanoseconds }
+
+        mutating func isLeft(_ time: any TimeSource) -> Bool {
+            triesLeft -= 1
+            return triesLeft > 0 && time.monotonicNanoseconds < end
         }
     }
 

@@ -1,5 +1,6 @@
 // What a file operation can fail with; the adapter alone turns it into an errno.
 
+internal import Glibc
 public import ObjectStore
 public import Staging
 
@@ -82,4 +83,9 @@ public struct FileSystemError: Error, Sendable, Equatable {
         case .abandoned: self.init(.inputOutput, cause: error.description)
         }
     }
+}
+
+extension FileSystemError {
+    /// Whether the local disk has no room.
+    var isOfFullDisk: Bool { kind == .localDisk(ENOSPC) || kind == .localDisk(EDQUOT) }
 }

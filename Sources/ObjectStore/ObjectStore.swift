@@ -246,6 +246,12 @@ public struct CopyRequest: Sendable {
         self.properties = properties
         self.storageClass = storageClass
     }
+
+    /// The storage class that a copy of an object is to have. S3 gives it STANDARD where none is named. The copy of one that
+    /// is archived, and can be copied because it was restored, would be archived at once: that gets the default.
+    public static func storageClass(keeping storageClass: String?) -> String? {
+        storageClass == "GLACIER" || storageClass == "DEEP_ARCHIVE" ? nil : storageClass
+    }
 }
 
 /// The server's name of a multipart upload.

@@ -21,8 +21,11 @@ extension StagedFile {
             guard !state.abandoned, state.contents.upload == nil, reference.key == state.identity.key else {
                 return false
             }
-            // Without room for the record, the parts are sent again after a restart.
-            do throws(StagingError) { try state.record(.uploading(reference, properties)) } catch {}
+            // Without room for the record, the parts are sent again after a restart. No later record may stand without it:
+            // bytes that are freed would be in parts that nobody knows.
+            do throws(StagingError) { try state.record(.uploading(reference, properties)) } catch {
+                state.journal?.distrust()
+            }
             state.contents.apply(.uploading(reference, properties))
             state.contents.confirmNewUpload()
             return true
@@ -143,7 +146,7 @@ extension StagedFile {
                 return state.stream.waiters
             }
             let sent = SentPart(number: number, range: part.range, source: part.source, etag: etag)
-            do throws(StagingError) { try state.record(.sent(sent)) } catch {}
+            do throws(StagingError) { try state.record(.sent(sent)) } catch { state.journal?.distrust() }
             state.contents.apply(.sent(sent))
             return state.stream.waiters
         }
@@ -236,13 +239,26 @@ extension StagedFile {
                 guard upload.has(.init(range: range, source: .staged), number: number), upload.isSettled(number),
                     state.contents.local.contains(range), !state.isBeingRead(range)
                 else { continue }
-                do throws(StagingError) { try state.record(.freed(range)) } catch { break }
+                do throws(StagingError) { try recordWhatFrees(range, &state) } catch { break }
                 state.contents.apply(.freed(range))
                 punch(range)
                 freedBytes += range.count
             }
-            if freedBytes > 0 { count(&state) }
+            if freedBytes > 0 {
+                count(&state)
+                area.reserve.fill()
+            }
             return freedBytes
+        }
+    }
+
+    /// Journals that bytes are freed, with room of the reserve where a full disk has none.
+    private func recordWhatFrees(_ range: ByteRange, _ state: inout State) throws(StagingError) {
+        do throws(StagingError) {
+            try state.record(.freed(range))
+        } catch {
+            guard error.isDiskFull, area.reserve.release() else { throw error }
+            try state.record(.freed(range))
         }
     }
 

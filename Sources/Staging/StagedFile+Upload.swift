@@ -129,6 +129,7 @@ extension StagedFile {
             state.failure = nil
             state.staleAttempts = 0
             state.lostUploadCount = 0
+            state.vainRefusalCount = 0
             state.snapshotBytes = 0
             state.pendingSince = nil
             count(&state)
@@ -154,6 +155,18 @@ extension StagedFile {
             }
             state.failure = UploadFailure(error: error, tries: (state.failure?.tries ?? 0) + 1)
             return state.takeWaiters()
+        }
+    }
+
+    /// The store has refused the upload and has what it is conditional on, seen by the file's worker. Returns whether to try
+    /// again at once: not when this happens again and again.
+    func tryAgainAfterRefusal() -> Bool {
+        state.withLock { state in
+            guard state.vainRefusalCount < 3 else { return false }
+            state.vainRefusalCount += 1
+            state.phase = .queued
+            state.snapshotBytes = 0
+            return true
         }
     }
 
@@ -316,7 +329,14 @@ extension StagedFile {
     public func moveBase(to version: ObjectVersion) throws(StagingError) {
         try state.withLock { state throws(StagingError) in
             precondition(state.phase != .uploading, "the base moved during an upload")
-            try state.become { $0.moveBase(to: version) }
+            do throws(StagingError) {
+                try state.become { $0.moveBase(to: version) }
+            } catch {
+                // Of a file that has nothing pending nobody needs the journal before its next change, which writes it whole.
+                guard !state.contents.isChanged else { throw error }
+                state.contents.moveBase(to: version)
+                state.journal?.distrust()
+            }
         }
         area.abortOrphans(of: self)
     }

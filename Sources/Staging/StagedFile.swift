@@ -84,6 +84,8 @@ public final class StagedFile: Sendable {
         var stream = PartStream()
         /// How often the store has lost the upload since the last success.
         var lostUploadCount = 0
+        /// How often the store has refused a condition that held, since the last success.
+        var vainRefusalCount = 0
         /// What the area counts of this file.
         var countedBytes = 0
         /// Ranges of the data file that are being read, and are not given up meanwhile.

@@ -31,6 +31,8 @@ public final class StagingArea: Sendable {
     private let limitBytes: Int?
     let disk: StagingDisk
     private let spares = SpareFiles()
+    /// Room for the records by which room is made.
+    let reserve: StagingReserve
     private let nextNumber = Atomic<UInt64>(0)
     /// On the disk and not in the bucket.
     private let stagedBytes = Atomic<Int>(0)
@@ -62,6 +64,7 @@ public final class StagingArea: Sendable {
         }
         guard let session = locked else { throw .disk(code: EBUSY, action: "locking a directory in \(root)") }
         self.session = session
+        reserve = StagingReserve(path: session.directory + "/reserve")
         self.limitBytes = limitBytes
         self.disk = disk
         self.bucketIdentity = bucketIdentity

@@ -59,7 +59,10 @@ extension UploadQueue {
                 if try await headIfPresent(key) == nil { free = key }
             }
             guard let beside = free else { return false }
-            _ = try await store.copy(CopyRequest(source: theirs.version, destination: beside))
+            _ = try await store.copy(
+                CopyRequest(
+                    source: theirs.version, destination: beside,
+                    storageClass: CopyRequest.storageClass(keeping: theirs.properties.storageClass)))
             file.replace(.ifMatch(theirs.version.etag))
             log.error(
                 "another client changed the object; its version was saved beside ours",
@@ -93,7 +96,7 @@ extension UploadQueue {
         return true
     }
 
-    private func headIfPresent(_ key: ObjectKey) async throws(StoreError) -> ObjectInfo? {
+    func headIfPresent(_ key: ObjectKey) async throws(StoreError) -> ObjectInfo? {
         do throws(StoreError) {
             return try await store.head(key)
         } catch {

@@ -214,6 +214,18 @@ extension UploadQueue {
         if let failure { throw failure }
     }
 
+    /// For who meets a full disk: waits until a part, or a closed file, that is on its way has ended. False when nothing is, or
+    /// it has failed: waiting longer would bring no room.
+    public func waitForWhatIsSent() async -> Bool {
+        let pending = area.files.filter(\.needsUpload)
+        for file in pending { stream(file, isUrgent: true) }
+        for file in pending where await file.waitForPart() { return true }
+        // Not what somebody still writes: half a file would be published.
+        guard let closed = pending.first(where: { $0.isWaitingForUpload && !$0.isIncomplete }) else { return false }
+        do throws(StagingError) { try await flush(closed) } catch { return false }
+        return true
+    }
+
     // MARK: Orphans
 
     /// Gives uploads up, in the background; what cannot be reached now is tried again by the next mount.

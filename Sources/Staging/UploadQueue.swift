@@ -247,7 +247,13 @@ public final class UploadQueue: Sendable {
             if case .conflict = error {
                 switch await findOther(file, snapshot.identity.key) {
                 case .own: return true
-                case .foreign: break
+                case .foreign:
+                    switch await isMet(snapshot.identity) {
+                    case .success(false): break
+                    // Nobody has changed anything, or has taken it back.
+                    case .success(true): if file.tryAgainAfterRefusal() { return true }
+                    case .failure(let cause): error = .store(cause)
+                    }
                 // Who has changed the object is not known: that is no conflict yet.
                 case .unknown(let cause): error = .store(cause)
                 }
@@ -296,6 +302,24 @@ public final class UploadQueue: Sendable {
         }
     }
 
+    /// Whether the store, asked once more, has just what an upload that it refused is conditional on.
+    private func isMet(_ identity: StagedIdentity) async -> Result<Bool, StoreError> {
+        do throws(StoreError) {
+            let found = try await headIfPresent(identity.key)
+            let isMet =
+                switch identity.condition {
+                case .none: true
+                case .ifAbsent: found == nil
+                case .ifMatch(let etag): found?.version.etag == etag
+                }
+            guard isMet, let base = identity.base else { return .success(isMet) }
+            if base.key == identity.key { return .success(found?.version == base) }
+            return .success(try await headIfPresent(base.key)?.version == base)
+        } catch {
+            return .failure(error)
+        }
+    }
+
     /// Brings a snapshot to the store. Returns the object, and the properties that it has.
     func publish(
         _ file: StagedFile, _ snapshot: UploadSnapshot
@@ -316,6 +340,8 @@ public final class UploadQueue: Sendable {
             let etag: ETag
             switch plan {
             case .copy:
+                // Of what was sent ahead nothing is left: the file was cut to its empty object.
+                file.orphanUpload()
                 begin()
                 etag = try await Self.shielded { [store] () async throws(StoreError) in
                     try await store.copy(

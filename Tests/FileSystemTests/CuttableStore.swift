@@ -8,9 +8,12 @@ import ObjectStore
 final class CuttableStore: ObjectStore {
     private let store: any ObjectStore
     private let state = Lock((isCut: false, inFlightCount: 0))
+    private let onBegun: @Sendable (UploadID) -> Void
 
-    init(_ store: any ObjectStore) {
+    /// - Parameter onBegun: told of each multipart upload that the mount hears was begun.
+    init(_ store: any ObjectStore, onBegun: @escaping @Sendable (UploadID) -> Void = { _ in }) {
         self.store = store
+        self.onBegun = onBegun
     }
 
     func cut() {
@@ -73,9 +76,11 @@ final class CuttableStore: ObjectStore {
     }
 
     func createUpload(_ key: ObjectKey, properties: ObjectProperties) async throws(StoreError) -> UploadID {
-        try await pass("createUpload") { () async throws(StoreError) in
+        let id = try await pass("createUpload") { () async throws(StoreError) in
             try await store.createUpload(key, properties: properties)
         }
+        onBegun(id)
+        return id
     }
 
     func uploadPart(

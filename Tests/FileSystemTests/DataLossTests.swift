@@ -1,9 +1,11 @@
 // Ways in which other filesystems over S3 have lost data, each tried here; numbers refer to the issues of those projects.
 
 import Base
+import Glibc
 import MemoryStore
 import ObjectModel
 import ObjectStore
+import Staging
 import Testing
 
 @testable import FileSystem
@@ -151,6 +153,28 @@ struct DataLossTests {
         try await mount.close(file)
         await mount.drain()
         #expect(mount.store.bytes(at: "f") == Array(pattern(9000, fill: 7)[..<4500]) + pattern(9000, fill: 8))
+    }
+
+    /// A disk that is smaller than the file: each write waits for the parts that are on their way, and none fails.
+    @Test func regression_aFullDiskWaitsForWhatIsSent() async throws {
+        let place = Mount.newPath()
+        // The data files have room for 16 KiB, journals for what they want. What was given up is a hole.
+        let disk = StagingDisk { count in
+            guard count == 1000 || count == 20_000 else { return count }
+            return Mount.dataBlocks(below: place) + count > 16 << 10 ? 0 : count
+        }
+        let mount = try Mount(directory: place, disk: disk, isSmall: true)
+        try await mount.prove()
+        let file = try await mount.create("f")
+        for index in 0..<100 { try await mount.write(file, pattern(1000, fill: UInt8(index)), at: index * 1000) }
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.bytes(at: "f") == (0..<100).flatMap { pattern(1000, fill: UInt8($0)) })
+        // With nothing on its way it is told at once.
+        let other = try await mount.open("f", write: true)
+        mount.store.setFaults(.unreachable)
+        let kind = await failure { try await mount.write(other, pattern(20_000), at: 0) }
+        #expect(kind == .localDisk(ENOSPC))
     }
 
     /// No object is longer than 5 TiB: who wants a longer file is told at once, and the file is as it was.

@@ -67,17 +67,39 @@ extension ModelRun {
             (.throttled, 0.05), (.serverFault, 0.05), (.timedOut, 0.05), (.lostAnswer, 0.15),
             // The answer was lost, and then the store was too busy until the last attempt.
             (.answerLost(.throttled), 0.05),
-            (.bodyCut(afterBytes: 100, .unreachable), 0.05), (.slow(nanoseconds: 1000), 0.05),
+            (.bodyCut(afterBytes: 100, .unreachable), 0.05), (.slow(nanoseconds: 1_000_000), 0.05),
+        ]
+        // A condition that is said not to hold, for once (not to those who ask for the truth about a name, which stores look
+        // up before they say so); and 200 with an error in the body, done or not.
+        let asksForName =
+            switch call {
+            case .symlink, .makeDirectory: true
+            default: false
+            }
+        var strange: [StoreOperation: [(Fault, Double)]] = [
+            .getObject: [(.preconditionFailed, 0.03)], .putObject: [(.preconditionFailed, 0.03)],
+            .uploadPartCopy: [(.preconditionFailed, 0.03)],
+            .copyObject: [
+                (.preconditionFailed, 0.03), (.refused(.malformedResponse), 0.03),
+                (.answerLost(.malformedResponse), 0.03),
+            ],
+            .completeUpload: [
+                (.preconditionFailed, 0.03), (.refused(.malformedResponse), 0.03),
+                (.answerLost(.malformedResponse), 0.03),
+            ],
         ]
         let removes =
             switch call {
             case .unlink, .rename, .removeDirectory: true
             default: false
             }
+        if asksForName { strange[.putObject] = nil }
         for operation in StoreOperation.allCases {
             // A removal whose answer is lost is looked up: where that fails too, nobody can know.
             if removes, operation == .headObject { continue }
-            for (fault, probability) in faults { plan = plan.adding(fault, on: operation, when: .chance(probability)) }
+            for (fault, probability) in faults + (strange[operation] ?? []) {
+                plan = plan.adding(fault, on: operation, when: .chance(probability))
+            }
         }
         mount.store.setFaults(plan)
     }
@@ -87,7 +109,7 @@ extension ModelRun {
         do {
             return try await body()
         } catch let error as FileSystemError
-            where dice != nil && error.isOfTheStore || diskDice != nil && needsRoom && error.isOfTheDisk
+            where dice != nil && error.isOfTheStore || mayLackRoom && needsRoom && error.isOfTheDisk
         {
             return nil
         }

@@ -10,10 +10,12 @@ import Staging
 final class ModelRun {
     /// Where the next call is made.
     private(set) var mount: Mount
+    private let isSmall: Bool
     /// Another mount of the bucket, and the dice of who has the turn; nil: there is only one.
     private var other: Mount?
     private var turnDice: SplitMix64?
-    private let storeTime = SimulatedTime()
+    /// Whose `sleep` lets others go first: what slow answers are about.
+    private let storeTime = TickingTime()
     var model = ModelTree()
     var slots: [Int: (file: OpenFile, model: ModelTree.File, mayWrite: Bool)] = [:]
 
@@ -25,21 +27,33 @@ final class ModelRun {
     /// The call is made again, because there was no room for it.
     private var isAgain = false
 
-    init(faultSeed: UInt64? = nil, diskSeed: UInt64? = nil, turnSeed: UInt64? = nil) throws {
-        mount = try Mount(store: MemoryStore(time: storeTime), disk: StagingDisk { [disk] in disk.room($0) })
+    /// - Parameter isSmall: files are sent in parts, and the staging has room for two or three of them.
+    init(faultSeed: UInt64? = nil, diskSeed: UInt64? = nil, turnSeed: UInt64? = nil, isSmall: Bool = false) throws {
+        mount = try Mount(
+            store: MemoryStore(time: storeTime), stagingLimitBytes: isSmall ? 24_000 : nil,
+            disk: StagingDisk { [disk] in disk.room($0) }, isSmall: isSmall)
+        self.isSmall = isSmall
         turnDice = turnSeed.map { SplitMix64(seed: $0) }
-        if turnSeed != nil { other = try Mount(store: mount.store, time: mount.time) }
+        if turnSeed != nil {
+            other = try Mount(
+                store: mount.store, time: mount.time, stagingLimitBytes: isSmall ? 24_000 : nil, isSmall: isSmall)
+        }
         dice = faultSeed.map { SplitMix64(seed: $0) }
         diskDice = diskSeed.map { SplitMix64(seed: $0) }
     }
 
+    /// Whether there may be no room for a call: on the disk, or because the store does not take what fills the staging.
+    var mayLackRoom: Bool { diskDice != nil || isSmall && dice != nil }
+
     /// Runs the calls; the first difference, if there is one, with the number of the step. A call that does not come
     /// back in time is one too.
     static func run(
-        _ calls: [RandomCall], faultSeed: UInt64? = nil, diskSeed: UInt64? = nil, turnSeed: UInt64? = nil
+        _ calls: [RandomCall], faultSeed: UInt64? = nil, diskSeed: UInt64? = nil, turnSeed: UInt64? = nil,
+        isSmall: Bool = false
     ) async -> Difference? {
         await differenceInTime { say in
-            let run = try ModelRun(faultSeed: faultSeed, diskSeed: diskSeed, turnSeed: turnSeed)
+            let run = try ModelRun(
+                faultSeed: faultSeed, diskSeed: diskSeed, turnSeed: turnSeed, isSmall: isSmall)
             for (index, call) in calls.enumerated() {
                 say("in step \(index), \(call)")
                 try await run.step(call)
@@ -53,8 +67,11 @@ final class ModelRun {
 
     /// Makes the call on both; either both take it, or both refuse. With faults, a call may fail: then it has happened, or
     /// has not, or (renames) by half.
+    /// - Parameter isOneCall: false where a program makes several calls of it: what those before a failing one have done
+    ///   stands.
     private func expect(
-        needsRoom: Bool = true, _ onModel: (inout ModelTree) throws -> Void, _ onMount: () async throws -> Void
+        needsRoom: Bool = true, isOneCall: Bool = true, _ onModel: (inout ModelTree) throws -> Void,
+        _ onMount: () async throws -> Void
     ) async throws {
         let before = ModelState(model)
         var changed = model
@@ -64,17 +81,19 @@ final class ModelRun {
             try await onMount()
         } catch let error as FileSystemError {
             guard isAllowed else { return }
-            if needsRoom, diskDice != nil, error.isOfTheDisk {
-                disk.setShort(seed: nil)
+            let isOfTheDisk = needsRoom && mayLackRoom && error.isOfTheDisk
+            guard isOfTheDisk || dice != nil && error.isOfTheStore else { throw Difference("refused with \(error)") }
+            // What a write has left in the middle is no file until it is written on.
+            if isOfTheDisk && (dice == nil || !isOneCall) || mount.area.files.contains(where: \.isIncomplete) {
+                endFaults()
                 isAgain = true
                 defer { isAgain = false }
-                do { try await onMount() } catch { throw Difference("there is room again, and yet: \(error)") }
+                do { try await onMount() } catch { throw Difference("nothing is in the way now, and yet: \(error)") }
                 model = changed
                 return
             }
-            guard dice != nil, error.isOfTheStore else { throw Difference("refused with \(error)") }
             let after = ModelState(changed)
-            mount.store.setFaults(FaultPlan())
+            endFaults()
             try await adoptWhatHappened(before, after, error)
             return
         }
@@ -91,7 +110,7 @@ final class ModelRun {
         switch call {
         case .writeFile(let path, let count, let fill):
             let bytes = RandomCall.bytes(count: count, fill: fill)
-            try await expect {
+            try await expect(isOneCall: false) {
                 if $0.entries[path] == nil { try $0.make(path, .file(ModelTree.File(bytes: [], mode: 0o644))) }
                 let file = try $0.file(path)
                 file.truncate(to: 0)
@@ -214,7 +233,7 @@ final class ModelRun {
             if dice != nil || diskDice != nil { await mount.drain() }
             endFaults()
             try await drain()
-            try compareBucket()
+            try await compareBucket()
         case .expire: mount.expire()
         case .setWall(let seconds): mount.time.setWall(bySeconds: seconds)
         case .remount:
@@ -282,7 +301,7 @@ final class ModelRun {
         (mount, other) = (next, mount)
         mount.expire()
         // So that the times of objects tell the changes of one mount from the other's.
-        storeTime.advance(nanoseconds: 61_000_000_000)
+        storeTime.advance(seconds: 61)
         do { try await compareTree() } catch let difference as Difference {
             throw Difference("on the other mount: \(difference)")
         }
@@ -363,7 +382,7 @@ final class ModelRun {
     }
 
     /// The bucket holds the model, and nothing else.
-    func compareBucket() throws {
+    func compareBucket() async throws {
         var keys = Set(mount.store.keys())
         for (path, entry) in model.entries {
             switch entry {
@@ -387,7 +406,8 @@ final class ModelRun {
             }
         }
         guard keys.isEmpty else { throw Difference("in the bucket besides: \(keys.sorted())") }
-        guard mount.store.openUploads.isEmpty else { throw Difference("multipart uploads are left open") }
+        let open = await mount.uploadsLeftOpen()
+        guard open.isEmpty else { throw Difference("multipart uploads are left open: \(open)") }
     }
 
     private func storedMode(_ key: String) -> UInt32? {
@@ -402,7 +422,7 @@ final class ModelRun {
     func finish() async throws {
         try await closeAll()
         try await drain()
-        try compareBucket()
+        try await compareBucket()
         try await mount.expectNothingKept()
         try await mount.remount()
         try await compareTree()

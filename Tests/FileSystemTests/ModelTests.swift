@@ -16,10 +16,13 @@ let modelSeeds: ClosedRange<Int> = {
 
 @Suite(.timeLimit(.minutes(10)), .serialized)
 struct ModelTests {
-    /// Any sequence of calls shows what a local disk would show, and leaves it in the bucket.
+    /// Any sequence of calls shows what a local disk would show, and leaves it in the bucket. With every second seed, here
+    /// and below, by multipart uploads and at the limit of the staging.
     @Test(arguments: modelSeeds)
     func behavesLikeALocalTree(seed: Int) async {
-        await check(seed, RandomCall.sequence(seed: UInt64(seed), count: 40)) { await ModelRun.run($0) }
+        await check(seed, RandomCall.sequence(seed: UInt64(seed), count: 40)) {
+            await ModelRun.run($0, isSmall: seed % 2 == 0)
+        }
     }
 
     /// With a store that fails: a call that failed has happened or has not, what fsync has acknowledged is there, and
@@ -27,7 +30,7 @@ struct ModelTests {
     @Test(arguments: modelSeeds)
     func losesNothingWhenTheStoreFails(seed: Int) async {
         await check(seed, RandomCall.sequence(seed: UInt64(seed) &+ 1_000_000, count: 40)) {
-            await ModelRun.run($0, faultSeed: UInt64(seed))
+            await ModelRun.run($0, faultSeed: UInt64(seed), isSmall: seed % 2 == 0)
         }
     }
 
@@ -35,7 +38,7 @@ struct ModelTests {
     @Test(arguments: modelSeeds)
     func twoMountsShowTheSame(seed: Int) async {
         await check(seed, RandomCall.sequence(seed: UInt64(seed) &+ 3_000_000, count: 40)) {
-            await ModelRun.run($0, turnSeed: UInt64(seed))
+            await ModelRun.run($0, turnSeed: UInt64(seed), isSmall: seed % 2 == 0)
         }
     }
 
@@ -44,7 +47,15 @@ struct ModelTests {
     @Test(arguments: modelSeeds)
     func losesNothingWhenTheDiskIsFull(seed: Int) async {
         await check(seed, RandomCall.sequence(seed: UInt64(seed) &+ 2_000_000, count: 40)) {
-            await ModelRun.run($0, diskSeed: UInt64(seed))
+            await ModelRun.run($0, diskSeed: UInt64(seed), isSmall: seed % 2 == 0)
+        }
+    }
+
+    /// Both at once.
+    @Test(arguments: modelSeeds)
+    func losesNothingWhenStoreAndDiskFail(seed: Int) async {
+        await check(seed, RandomCall.sequence(seed: UInt64(seed) &+ 4_000_000, count: 40)) {
+            await ModelRun.run($0, faultSeed: UInt64(seed), diskSeed: UInt64(seed) &+ 1, isSmall: seed % 2 == 0)
         }
     }
 

@@ -29,6 +29,9 @@ final class Mount: @unchecked Sendable {
     private let between: (any ObjectStore)?
     private let disk: StagingDisk
     private let cacheDisk: CacheDisk?
+    private let isSmall: Bool
+    /// The multipart uploads whose begin a mount of this has heard of, and is to end: see `CuttableStore`.
+    let begunUploads = Lock<Set<UploadID>>([])
 
     private(set) var line: CuttableStore
     private(set) var cache: BlockCache
@@ -44,6 +47,8 @@ final class Mount: @unchecked Sendable {
     private let ownsDirectory: Bool
 
     static let blockBytes = 4096
+    /// A block of the disk, so that parts can be given up.
+    private static let smallPartBytes = 4096
 
     /// - Parameters:
     ///   - directory: a state directory to share with another mount; nil makes one.
@@ -52,11 +57,12 @@ final class Mount: @unchecked Sendable {
     ///   - between: a store before `store`, which passes on what it gets.
     ///   - disk: what staging is written to.
     ///   - cacheDisk: has the disk tier of each start; nil: what is read is kept in memory only.
+    ///   - isSmall: files of more than 4 KiB are sent in parts of 4 KiB, those of 8 KiB and more while they are written.
     init(
         store: MemoryStore = MemoryStore(), time: TickingTime = TickingTime(), directory: String? = nil,
         stagingLimitBytes: Int? = nil, bucketIdentity: String = "memory bucket", memoryBlockCount: Int = 1024,
         between: (any ObjectStore)? = nil, remembers: Bool = false, disk: StagingDisk = StagingDisk(),
-        cacheDisk: CacheDisk? = nil,
+        cacheDisk: CacheDisk? = nil, isSmall: Bool = false,
         _ configure: @escaping (inout FileSystemConfiguration) -> Void = { _ in }
     ) throws {
         self.store = store
@@ -70,11 +76,17 @@ final class Mount: @unchecked Sendable {
         self.between = between
         self.disk = disk
         self.cacheDisk = cacheDisk
+        self.isSmall = isSmall
         self.remembers = remembers
+        if isSmall {
+            var capabilities = store.capabilities
+            capabilities.partBytesMin = Self.smallPartBytes
+            store.setCapabilities(capabilities)
+        }
         try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
         (line, cache, area, queue, attributes, fileSystem) = try Self.start(
-            between ?? store, time, self.directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, remembers,
-            disk, cacheDisk, configure)
+            between ?? store, begunUploads, time, self.directory, stagingLimitBytes, bucketIdentity, memoryBlockCount,
+            remembers, disk, cacheDisk, isSmall, configure)
         (leftovers, damaged) = fileSystem.recover()
     }
 
@@ -97,12 +109,12 @@ final class Mount: @unchecked Sendable {
     }
 
     private static func start(
-        _ store: any ObjectStore, _ time: TickingTime, _ directory: String, _ limitBytes: Int?,
-        _ bucketIdentity: String, _ memoryBlockCount: Int, _ remembers: Bool, _ disk: StagingDisk,
-        _ cacheDisk: CacheDisk?, _ configure: (inout FileSystemConfiguration) -> Void
+        _ store: any ObjectStore, _ begunUploads: Lock<Set<UploadID>>, _ time: TickingTime, _ directory: String,
+        _ limitBytes: Int?, _ bucketIdentity: String, _ memoryBlockCount: Int, _ remembers: Bool, _ disk: StagingDisk,
+        _ cacheDisk: CacheDisk?, _ isSmall: Bool, _ configure: (inout FileSystemConfiguration) -> Void
     ) throws -> (CuttableStore, BlockCache, StagingArea, UploadQueue, AttributeStore?, FileSystem) {
         let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
-        let line = CuttableStore(store)
+        let line = CuttableStore(store) { id in begunUploads.withLock { _ = $0.insert(id) } }
         let pool = BufferPool(limitBytes: memoryBlockCount * blockBytes, bufferBytes: blockBytes)
         let area = try StagingArea(
             stateDirectory: directory, bucketIdentity: bucketIdentity, limitBytes: limitBytes, disk: disk)
@@ -118,6 +130,11 @@ final class Mount: @unchecked Sendable {
         let cache = BlockCache(store: settled, pool: pool, disk: tier)
         var uploads = UploadQueue.Configuration()
         uploads.propertiesLingerNanoseconds = 0
+        if isSmall {
+            uploads.partBytes = smallPartBytes
+            uploads.singlePutBytes = smallPartBytes
+            uploads.aheadBytesMin = 2 * smallPartBytes
+        }
         // The queue waits in real time: a pause that the simulated clock skips would be a loop.
         uploads.retryNanoseconds = 1_000_000
         uploads.retryNanosecondsMax = 5_000_000
@@ -142,8 +159,8 @@ final class Mount: @unchecked Sendable {
 
     private func startAgain() throws {
         (line, cache, area, queue, attributes, fileSystem) = try Self.start(
-            between ?? store, time, directory, stagingLimitBytes, bucketIdentity, memoryBlockCount, remembers,
-            disk, cacheDisk, configure)
+            between ?? store, begunUploads, time, directory, stagingLimitBytes, bucketIdentity, memoryBlockCount,
+            remembers, disk, cacheDisk, isSmall, configure)
         (leftovers, damaged) = fileSystem.recover()
     }
 
@@ -151,6 +168,7 @@ final class Mount: @unchecked Sendable {
     func remount() async throws {
         await fileSystem.shutDown()
         await attributes?.drain()
+        forgetUnnamedUploads()
         try startAgain()
     }
 
@@ -175,7 +193,27 @@ final class Mount: @unchecked Sendable {
         await fileSystem.shutDown()
         try FileManager.default.removeItem(atPath: directory)
         directory = image
+        forgetUnnamedUploads()
         try startAgain()
+    }
+
+    /// Of an upload that was begun, and is in no journal when the process ends (a full disk took none), nobody can know.
+    private func forgetUnnamedUploads() {
+        let texts = ((try? journals()) ?? []).compactMap { FileManager.default.contents(atPath: $0) }
+        begunUploads.withLock { begun in
+            begun = begun.filter { id in texts.contains { $0.firstRange(of: Data(id.value.utf8)) != nil } }
+        }
+    }
+
+    /// The uploads in the store that a mount of this should have completed or given up. In the background: they are waited for.
+    func uploadsLeftOpen() async -> [OpenUpload] {
+        let deadline = SystemTime().monotonicNanoseconds + 5_000_000_000
+        while true {
+            let begun = begunUploads.withLock { $0 }
+            let left = store.openUploads.filter { begun.contains($0.id) }
+            guard !left.isEmpty, SystemTime().monotonicNanoseconds < deadline else { return left }
+            try? await Task.sleep(nanoseconds: 1_000_000)
+        }
     }
 
     /// Called by `kill` once nothing reaches the store any more: to let go what a test holds.
@@ -187,6 +225,16 @@ final class Mount: @unchecked Sendable {
         return try FileManager.default.contentsOfDirectory(atPath: root).flatMap { session in
             try FileManager.default.contentsOfDirectory(atPath: "\(root)/\(session)")
                 .filter { $0.hasSuffix(".journal") }.map { "\(root)/\(session)/\($0)" }
+        }
+    }
+
+    /// What the data files of a state directory take of the disk, in bytes.
+    static func dataBlocks(below directory: String) -> Int {
+        let root = directory + "/staging"
+        return ((try? FileManager.default.subpathsOfDirectory(atPath: root)) ?? []).reduce(0) { total, name in
+            var status = stat()
+            guard name.hasSuffix(".data"), lstat("\(root)/\(name)", &status) == 0 else { return total }
+            return total + Int(status.st_blocks) * 512
         }
     }
 

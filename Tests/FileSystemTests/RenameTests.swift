@@ -1,6 +1,7 @@
 // rename(2), the ways in which it is asked for, and the ways in which it fails.
 
 import Base
+import Glibc
 import MemoryStore
 import ObjectModel
 import ObjectStore
@@ -319,6 +320,90 @@ struct RenameTests {
         await mount.drain()
         #expect(mount.store.keys() == ["g"])
         #expect(mount.store.bytes(at: "g") == [1] + pattern(9000).dropFirst())
+        try await mount.expectNothingKept()
+    }
+
+    /// What is written during a rename cannot be journalled for the new name: the copy there is taken back, if it is ours still.
+    @Test(arguments: [false, true])
+    func regression_aRenameThatCannotBeJournalledLeavesNoCopy(isChangedByAnother: Bool) async throws {
+        let isFull = Lock(false)
+        let mount = try Mount(disk: StagingDisk { count in isFull.withLock { $0 } ? 0 : count })
+        try await mount.prove()
+        mount.store.write(pattern(9000), at: "f")
+        let file = try await mount.open("f", write: true)
+        mount.store.pause(.copyObject)
+        let renaming = Task { try await mount.rename("f", to: "g", mustBeNew: true) }
+        await mount.store.untilHeld(.copyObject)
+        try await mount.write(file, [1], at: 0)
+        isFull.withLock { $0 = true }
+        mount.store.pause(.headObject)
+        mount.store.resume(.copyObject)
+        await mount.store.untilHeld(.headObject)
+        if isChangedByAnother { mount.store.write("theirs", at: "g") }
+        mount.store.resume(.headObject)
+        await #expect(throws: FileSystemError.self) { try await renaming.value }
+        isFull.withLock { $0 = false }
+        #expect(mount.store.keys() == (isChangedByAnother ? ["f", "g"] : ["f"]))
+        if !isChangedByAnother { try await mount.rename("f", to: "g", mustBeNew: true) }
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.keys() == (isChangedByAnother ? ["f", "g"] : ["g"]))
+        #expect(mount.store.bytes(at: isChangedByAnother ? "f" : "g") == [1] + pattern(9000).dropFirst())
+        #expect(!isChangedByAnother || mount.store.text(at: "g") == "theirs")
+        try await mount.expectNothingKept()
+    }
+
+    /// A file that is open for writing, with nothing pending, needs no room to be renamed.
+    @Test func regression_aRenameOfWhatIsStoredNeedsNoRoom() async throws {
+        let isFull = Lock(false)
+        let mount = try Mount(disk: StagingDisk { count in isFull.withLock { $0 } ? 0 : count })
+        mount.store.write("replaced", at: "g")
+        let file = try await mount.create("f")
+        try await mount.write(file, pattern(9000), at: 0)
+        try await mount.synchronise(file)
+        mount.store.pause(.copyObject)
+        let renaming = Task { try await mount.rename("f", to: "g") }
+        await mount.store.untilHeld(.copyObject)
+        isFull.withLock { $0 = true }
+        mount.store.resume(.copyObject)
+        try await renaming.value
+        #expect(mount.store.keys() == ["g"])
+        #expect(await failure { try await mount.write(file, [1], at: 0) } == .localDisk(ENOSPC))
+        isFull.withLock { $0 = false }
+        try await mount.write(file, [2], at: 0)
+        try await mount.kill()
+        await mount.drain()
+        #expect(mount.store.keys() == ["g"])
+        #expect(mount.store.bytes(at: "g") == [2] + pattern(9000).dropFirst())
+    }
+
+    /// The old object cannot be removed, and the way back not be journalled: the file has the new name then.
+    @Test func regression_aRenameThatCanNeitherEndNorGoBack() async throws {
+        let isFull = Lock(false)
+        let mount = try Mount(disk: StagingDisk { count in isFull.withLock { $0 } ? 0 : count })
+        try await mount.prove()
+        mount.store.write(pattern(9000), at: "f")
+        let file = try await mount.open("f", write: true)
+        mount.store.pause(.copyObject)
+        let renaming = Task { try await mount.rename("f", to: "g") }
+        await mount.store.untilHeld(.copyObject)
+        try await mount.write(file, [1], at: 0)
+        mount.store.pause(.deleteObject)
+        mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObject, when: .always))
+        mount.store.resume(.copyObject)
+        await mount.store.untilHeld(.deleteObject)
+        isFull.withLock { $0 = true }
+        mount.store.resume(.deleteObject)
+        #expect(await failure { try await renaming.value } == .accessDenied)
+        isFull.withLock { $0 = false }
+        mount.store.setFaults(FaultPlan())
+        #expect(try await mount.names("").sorted() == ["f", "g"])
+        try await mount.write(file, [2], at: 1)
+        try await mount.close(file)
+        await mount.drain()
+        #expect(mount.store.bytes(at: "f") == pattern(9000))
+        #expect(mount.store.bytes(at: "g") == [1, 2] + pattern(9000).dropFirst(2))
+        #expect(try await mount.read("f") == pattern(9000))
         try await mount.expectNothingKept()
     }
 

@@ -10,6 +10,7 @@ import pytest
 from harness import mount_table
 from harness.content import pattern
 from harness.processes import Forked, run, wait_for
+from harness.servers import Bucket
 
 pytestmark = [pytest.mark.needs("pail"), pytest.mark.unmounted, pytest.mark.first_server, pytest.mark.first_user,
               pytest.mark.deadline(320)]
@@ -59,6 +60,44 @@ def test_a_refused_change_leaves_the_old_object(mount, mnt, bucket):
         assert bucket.get("object") == pattern(6_000_000)
     assert bucket.get("object")[2_999_999:3_000_004] == pattern(6_000_000)[2_999_999:3_000_000] + b"new" + pattern(
         6_000_000)[3_000_003:3_000_004]
+
+
+@pytest.mark.no_compare
+def test_the_bucket_is_removed(mount, mnt):
+    """Under a live mount: what is written stays staged and is told, and arrives once there is a bucket of that name."""
+    server = mount.bucket.server
+    mount.bucket = Bucket(server, server.new_bucket(), "")
+    try:
+        mount.start()
+        (mnt / "first").write_text("uploaded")
+        mount.flush()
+        assert os.listdir(mnt) == ["first"], "what is there is known for a while"
+        server.drop_bucket(mount.bucket.name)
+        descriptor = os.open(mnt / "file", os.O_CREAT | os.O_WRONLY)
+        os.write(descriptor, b"data")
+        with pytest.raises(OSError) as caught:
+            os.fsync(descriptor)
+        assert caught.value.errno in (errno.EIO, errno.ENXIO), caught.value
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass
+        status = mount.status()
+        assert status["dirty_files"] == 1
+        upload, = status["uploads"]
+        assert upload["path"] == "file" and "NoSuchBucket" in upload["last_error"] and upload["age_seconds"] >= 0
+        result = mount.pail("umount", mnt, check=False)
+        assert result.code == 1 and "NoSuchBucket" in result.stderr and mount.mounted, str(result)
+        result = mount.pail("umount", "--force", "--timeout", "1", mnt, check=False)
+        assert result.code == 4 and "file" in result.stderr and not mount.mounted, str(result)
+        mount.wait_until_no_daemon(30)
+        server.client().create_bucket(Bucket=mount.bucket.name)
+        mount.start()
+        mount.flush()
+        assert mount.bucket.get("file") == b"data"
+        mount.stop()
+    finally:
+        server.drop_bucket(mount.bucket.name)
 
 
 def test_refused_is_not_absent(mount, mnt, bucket):

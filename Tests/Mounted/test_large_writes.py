@@ -1,6 +1,7 @@
 """Files larger than the room for them, disks that are full, writers that meet: nothing is lost, and nothing half is published."""
 
 import errno
+import hashlib
 import os
 import random
 import subprocess
@@ -37,6 +38,22 @@ def test_a_file_larger_than_the_staging_limit(mount, mnt, bucket):
         os.fsync(file.fileno())
         assert sha256_of(bucket.get("large")) == sha256_of(content)
     assert largest < 40 * MEBI, f"{largest} bytes were staged under a limit of 24 MiB"
+    assert not bucket.open_uploads()
+
+
+@pytest.mark.skipif(not os.environ.get("PAIL_TEST_LONG"), reason="of the long mode: PAIL_TEST_LONG=1")
+@pytest.mark.deadline(1200)
+@pytest.mark.mount_options("--staging-size", "1G")
+def test_two_gibibytes_under_a_limit_of_one(mount, mnt, bucket):
+    digest, blocks = hashlib.sha256(), random.Random(3)
+    with open(mnt / "large", "wb", buffering=0) as file:
+        for _ in range(2048):
+            block = blocks.randbytes(MEBI)
+            assert file.write(block) == MEBI
+            digest.update(block)
+        assert _bytes_below(mount.state) < 1200 * MEBI
+        os.fsync(file.fileno())
+    assert bucket.sha256("large") == digest.hexdigest()
     assert not bucket.open_uploads()
 
 
@@ -85,6 +102,28 @@ def test_a_full_disk(mount, mnt, bucket):
         (mnt / "object").write_bytes(b"new")
         mount.flush()
         assert bucket.get("object") == b"new"
+        mount.compare()
+    finally:
+        if mount.mounted:
+            mount.pail("umount", "--force", "--timeout", "1", mnt, check=False)
+        subprocess.run(["umount", "-l", mount.state], check=True)
+
+
+@pytest.mark.unmounted
+@pytest.mark.actors("root")
+def test_a_file_larger_than_the_disk(mount, mnt, bucket):
+    """On a full disk a writer waits for the parts that are on their way, which give their room to what comes."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "none", mount.state], check=True)
+    try:
+        mount.start("--part-size", "5M")
+        content = b"".join(pattern(MEBI, index) for index in range(60))
+        with open(mnt / "large", "wb", buffering=0) as file:
+            done = 0
+            while done < len(content):
+                done += file.write(content[done:done + MEBI])
+            os.fsync(file.fileno())
+        assert bucket.sha256("large") == sha256_of(content)
+        assert not bucket.open_uploads()
         mount.compare()
     finally:
         if mount.mounted:

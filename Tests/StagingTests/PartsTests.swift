@@ -50,6 +50,48 @@ struct PartsTests {
         #expect(fixture.store.requests[.createUpload] == 1)
     }
 
+    /// A file that was sent ahead and is cut to the empty object that it was: its upload is given up.
+    @Test func regression_whatWasSentAheadOfAnEmptyObjectIsGivenUp() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        fixture.store.write([UInt8](), at: "empty")
+        let file = try fixture.change("empty")
+        try file.write(scenario.bytes(40 * Self.unit, seed: 1), at: 0)
+        fixture.queue.noteWritten(file)
+        await file.streamTask?.value
+        #expect(fixture.store.openUploads.count == 1)
+        try file.truncate(to: 0)
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.bytes(at: "empty") == [])
+        #expect(await untilNoUploadIsOpen(fixture.store))
+    }
+
+    /// The disk had no room for the records of an upload and its parts: their bytes are not given up until the journal has them.
+    @Test(arguments: [StoreOperation.createUpload, .uploadPart])
+    func regression_whatIsFreedIsInPartsThatTheJournalKnows(operation: StoreOperation) async throws {
+        let disk = KillableDisk()
+        let fixture = try StagingFixture(isSmall: true, disk: StagingDisk { disk.room($0) })
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("streamed")
+        let content = scenario.bytes(40 * Self.unit, seed: 1)
+        try file.write(content, at: 0)
+        fixture.store.pause(operation, at: .beforeAnswer)
+        fixture.queue.noteWritten(file)
+        await fixture.store.untilHeld(operation, at: .beforeAnswer)
+        disk.setFull(true)
+        fixture.store.resume(operation, at: .beforeAnswer)
+        await file.streamTask?.value
+        #expect(fixture.queue.freeDisk() == 0)
+        disk.setFull(false)
+        #expect(fixture.queue.freeDisk() > 0)
+        let killed = try fixture.copyOfSession()
+        defer { killed.removeDirectory() }
+        let adopted = try #require(killed.area.adoptLeftovers().adopted.first)
+        try await killed.queue.flush(adopted)
+        let isWhole = fixture.store.bytes(at: "streamed") == content
+        #expect(isWhole)
+    }
+
     /// What was sent ahead has the attributes of its beginning; those of the end follow by a copy on the server.
     @Test func theLastAttributesCount() async throws {
         let fixture = try StagingFixture(isSmall: true)
@@ -321,12 +363,15 @@ struct PartsTests {
         defer { fixture.removeDirectory() }
         let (file, content) = try await streamed(fixture)
         fixture.queue.freeSentParts()
-        _ = fixture.store.write("theirs", at: "streamed")
+        var theirs = ObjectProperties()
+        theirs.storageClass = "STANDARD_IA"
+        fixture.store.write("theirs", at: "streamed", properties: theirs)
         try await fixture.queue.flush(file)
         let isOurs = fixture.store.bytes(at: "streamed") == content
         #expect(isOurs)
         let beside = try #require(fixture.store.keys(under: "streamed.conflict-").first)
         #expect(fixture.store.text(at: beside) == "theirs")
+        #expect(fixture.store.info(at: beside)?.properties.storageClass == "STANDARD_IA")
     }
 
     /// The copy that keeps the other version must not replace one that was kept in the same millisecond.

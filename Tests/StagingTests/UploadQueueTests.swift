@@ -138,6 +138,26 @@ struct UploadQueueTests {
         }
     }
 
+    /// A store says that a condition does not hold, and asked again it does: that is no conflict.
+    @Test(arguments: [StoreOperation.putObject, .completeUpload, .uploadPartCopy])
+    func regression_aConditionThatHeldIsNoConflict(operation: StoreOperation) async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        fixture.store.write(bytes(operation == .putObject ? 1000 : 1 << 20), at: "doc.txt")
+        let file = try fixture.change("doc.txt")
+        try file.write([1, 2, 3], at: 0)
+        fixture.store.setFaults(FaultPlan().adding(.preconditionFailed, on: operation))
+        try await fixture.queue.flush(file)
+        #expect(fixture.store.keys() == ["doc.txt"])
+        #expect(fixture.store.bytes(at: "doc.txt")?.prefix(4) == [1, 2, 3] + bytes(4).suffix(1))
+        // One that says so again and again is believed.
+        fixture.store.setFaults(FaultPlan().adding(.preconditionFailed, on: .putObject, when: .first(4)))
+        let other = try fixture.newFile("new")
+        try other.write([1], at: 0)
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(other) }
+        #expect(fixture.store.keys(under: "new.conflict-").count == 1)
+    }
+
     /// Another client was faster: both versions survive, and the flush says so.
     @Test func theLoserOfAConflictIsKept() async throws {
         let fixture = try StagingFixture()
