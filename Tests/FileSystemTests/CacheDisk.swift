@@ -29,7 +29,10 @@ final class CacheDisk: @unchecked Sendable {
     }
 
     deinit {
-        try? FileManager.default.removeItem(atPath: path)
+        // The tier of a mount that was killed may still be writing its last file.
+        for _ in 0..<1000 where FileManager.default.fileExists(atPath: path) {
+            try? FileManager.default.removeItem(atPath: path)
+        }
     }
 
     func makeTier() -> DiskTier {
