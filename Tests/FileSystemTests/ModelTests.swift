@@ -10,7 +10,7 @@ import Testing
 /// Seeds of the normal run; `PAIL_MODEL_SEEDS=FIRST-LAST` sets others.
 let modelSeeds: ClosedRange<Int> = {
     let bounds = ProcessInfo.processInfo.environment["PAIL_MODEL_SEEDS"]?.split(separator: "-").compactMap { Int($0) }
-    guard let bounds, bounds.count == 2, bounds[0] <= bounds[1] else { return 1...100 }
+    guard let bounds, bounds.count == 2, bounds[0] <= bounds[1] else { return 1...80 }
     return bounds[0]...bounds[1]
 }()
 
