@@ -253,7 +253,8 @@ extension FileSystem {
         var patience = DiskPatience(time)
         while true {
             do throws(FileSystemError) {
-                let written = try await changing(.node(handle.node.number)) { () async throws(FileSystemError) -> Int? in
+                let place = ChangePlace.node(handle.node.number)
+                let written = try await changing(place) { () async throws(FileSystemError) -> Int? in
                     // `withUnsafeBytes` does not carry typed throws.
                     let result = bytes.withUnsafeBytes { bytes in
                         Result { () throws(FileSystemError) in

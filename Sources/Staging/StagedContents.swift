@@ -151,8 +151,13 @@ extension StagedContents {
         uncertain = []
     }
 
-    /// The store holds `version`, with everything but `since`; the upload that brought it there is no more.
-    mutating func published(_ version: ObjectVersion, baseByteCount: Int, since: ByteRangeSet, isChanged: Bool) {
+    /// The store holds `version`, with everything but `since`; the upload that brought it there, if one did, is no more. One
+    /// that was begun meanwhile is an orphan.
+    mutating func published(
+        _ version: ObjectVersion, by completed: UploadReference?, baseByteCount: Int, since: ByteRangeSet,
+        isChanged: Bool
+    ) {
+        if upload?.reference != completed { orphanUpload() }
         identity.base = version
         identity.condition = .ifMatch(version.etag)
         identity.baseByteCount = baseByteCount

@@ -17,6 +17,15 @@ struct UploadSnapshot: Sendable {
     }
 }
 
+/// What an upload has brought to the store.
+struct Publication: Sendable {
+    let version: ObjectVersion
+    /// What the object has.
+    let properties: ObjectProperties
+    /// The multipart upload that was completed for it; nil where it was none.
+    let upload: UploadReference?
+}
+
 extension StagedFile {
     /// Freezes what an upload will send; queued → uploading. Nil when there is nothing to send any more.
     func beginSnapshot() -> UploadSnapshot? {
@@ -112,18 +121,16 @@ extension StagedFile {
 
     /// Books a published snapshot: the new object is the base of what follows. Returns who waited for it.
     /// A journal that cannot be rewritten stays as it was, which would at worst upload the same bytes again.
-    /// - Parameter properties: what the object has; where the file has others by now, they are still to be brought.
-    func finishSnapshot(
-        _ snapshot: UploadSnapshot, published version: ObjectVersion, properties: ObjectProperties
-    ) -> [OneShot<UploadOutcome>] {
-        state.withLock { state in
+    func finishSnapshot(_ snapshot: UploadSnapshot, _ published: Publication) -> [OneShot<UploadOutcome>] {
+        let (waiters, hasOrphans): ([OneShot<UploadOutcome>], Bool) = state.withLock { state in
             state.phase = .queued
             state.publishedGeneration = snapshot.generation
-            let isPropertiesMissing = properties != state.identity.properties
+            let version = published.version
+            let isPropertiesMissing = published.properties != state.identity.properties
             if isPropertiesMissing, state.generation == snapshot.generation { state.generation += 1 }
             // What was extended since has no base bytes and is dirty; everything else may be read from either home.
             state.contents.published(
-                version, baseByteCount: min(version.byteCount, state.baseLimitSinceSnapshot),
+                version, by: published.upload, baseByteCount: min(version.byteCount, state.baseLimitSinceSnapshot),
                 since: state.dirtySinceSnapshot, isChanged: state.publishedGeneration < state.generation)
             state.stream.restart()
             state.failure = nil
@@ -133,13 +140,16 @@ extension StagedFile {
             state.snapshotBytes = 0
             state.pendingSince = nil
             count(&state)
-            if state.contents.isChanged {
+            let hasOrphans = !state.contents.orphans.isEmpty
+            if state.contents.isChanged || hasOrphans {
                 do throws(StagingError) { try state.rewriteJournal() } catch {}
             } else if !state.abandoned {
                 state.journal?.closePublished()
             }
-            return state.takeWaiters()
+            return (state.takeWaiters(), hasOrphans)
         }
+        if hasOrphans { area.abortOrphans(of: self) }
+        return waiters
     }
 
     /// Books a failed attempt. A stale snapshot, or a worker that was told to stop, is no failure of the store: the

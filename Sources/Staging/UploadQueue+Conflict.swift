@@ -134,11 +134,11 @@ extension UploadQueue {
         moved.condition = .ifAbsent
         let copy = UploadSnapshot(
             generation: snapshot.generation, identity: moved, dirty: ByteRangeSet([ByteRange(0, moved.byteCount)]))
-        let (version, properties) = try await publish(file, copy)
+        let published = try await publish(file, copy)
         log.error(
             "another client changed the object; our data was saved beside it",
             metadata: ["key": "\(lost)", "saved": "\(key)"])
-        return SavedConflict(key: key, waiters: file.finishSnapshot(copy, published: version, properties: properties))
+        return SavedConflict(key: key, waiters: file.finishSnapshot(copy, published))
     }
 
     /// Stages what was changed as an object of its own, and gives the file up: its other bytes are nowhere any more.

@@ -229,11 +229,11 @@ public final class UploadQueue: Sendable {
         do throws(StagingError) {
             if let failure { throw failure }
             if file.isIncomplete { throw .incomplete }
-            let (version, properties) = try await publish(file, snapshot)
+            let published = try await publish(file, snapshot)
             proven.store(true, ordering: .relaxed)
-            waiters = file.finishSnapshot(snapshot, published: version, properties: properties)
+            waiters = file.finishSnapshot(snapshot, published)
             outcome = .published(generation: snapshot.generation)
-            for observer in observers.withLock({ $0.published }) { observer(file, version) }
+            for observer in observers.withLock({ $0.published }) { observer(file, published.version) }
         } catch {
             var error = error
             if case .store(let cause) = error, cause.isLostUpload {
@@ -320,10 +320,8 @@ public final class UploadQueue: Sendable {
         }
     }
 
-    /// Brings a snapshot to the store. Returns the object, and the properties that it has.
-    func publish(
-        _ file: StagedFile, _ snapshot: UploadSnapshot
-    ) async throws(StagingError) -> (version: ObjectVersion, properties: ObjectProperties) {
+    /// Brings a snapshot to the store.
+    func publish(_ file: StagedFile, _ snapshot: UploadSnapshot) async throws(StagingError) -> Publication {
         let identity = snapshot.identity
         var properties = identity.properties
         let plan = UploadPlan.make(
@@ -338,6 +336,7 @@ public final class UploadQueue: Sendable {
         }
         do throws(StoreError) {
             let etag: ETag
+            var completed: UploadReference?
             switch plan {
             case .copy:
                 // Of what was sent ahead nothing is left: the file was cut to its empty object.
@@ -365,13 +364,16 @@ public final class UploadQueue: Sendable {
             case .multipart(let planned):
                 let (upload, given, parts) = try await sendParts(planned, of: file, identity)
                 properties = given
+                completed = UploadReference(id: upload, key: identity.key)
                 begin()
                 etag = try await Self.shielded { [store] () async throws(StoreError) in
                     try await store.completeUpload(
                         upload, key: identity.key, parts: parts, condition: identity.condition)
                 }
             }
-            return (ObjectVersion(key: identity.key, etag: etag, byteCount: identity.byteCount), properties)
+            return Publication(
+                version: ObjectVersion(key: identity.key, etag: etag, byteCount: identity.byteCount),
+                properties: properties, upload: completed)
         } catch {
             if let pending, !pending.wasUncertain, !error.isOutcomeOpen { file.refutePublication(pending.mark) }
             if error.kind == .preconditionFailed, identity.condition != .none || identity.base != nil {

@@ -216,6 +216,28 @@ struct PartsTests {
         #expect(isGone)
     }
 
+    /// The file is cut and sent as a whole while its upload is just being begun.
+    @Test func regression_anUploadThatIsBegunTooLateIsGivenUp() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        fixture.store.pause(.createUpload, at: .beforeAnswer)
+        fixture.store.pause(.putObject, at: .beforeAnswer)
+        let file = try fixture.newFile("streamed")
+        try file.write(scenario.bytes(40 * Self.unit, seed: 1), at: 0)
+        fixture.queue.noteWritten(file)
+        await fixture.store.untilHeld(.createUpload, at: .beforeAnswer)
+        try file.truncate(to: 0)
+        async let flushed: Void = fixture.queue.flush(file)
+        await fixture.store.untilHeld(.putObject, at: .beforeAnswer)
+        fixture.store.resume(.createUpload, at: .beforeAnswer)
+        for _ in 0..<100_000 where file.openUpload == nil { await Task.yield() }
+        #expect(file.openUpload != nil)
+        fixture.store.resume(.putObject, at: .beforeAnswer)
+        try await flushed
+        let isGone = await untilNoUploadIsOpen(fixture.store)
+        #expect(isGone)
+    }
+
     /// Only what a journal names is given up, and until it is, a journal names it.
     @Test func theNextMountGivesUpWhatThisOneCouldNot() async throws {
         let fixture = try StagingFixture(isSmall: true)

@@ -2,6 +2,7 @@
 
 internal import Base
 internal import CSQLite
+internal import Glibc
 internal import ObjectModel
 
 /// Rows by directory (key prefix) and name.
@@ -26,9 +27,10 @@ struct AttributeDatabase {
         database = try SQLiteDatabase(path: path, busyMilliseconds: Self.busyMilliseconds)
         self.limitBytes = limitBytes
         // WAL without fsync: consistent after kill -9. After a power cut the file may be damaged, which is noticed.
+        try Self.beginLogging(database)
         try database.execute(
             """
-            PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
+            PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
             PRAGMA cache_size = -4096; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;
             PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = \(max(64, limitBytes / Self.pageBytes))
             """)
@@ -60,6 +62,22 @@ struct AttributeDatabase {
             }
         }
         session = counted &+ 1
+    }
+
+    /// Turns the write-ahead log on. Two who make a new file's at once are in each other's way, and SQLite tells that without
+    /// waiting.
+    private static func beginLogging(_ database: SQLiteDatabase) throws(SQLiteError) {
+        let pauseMilliseconds: Int32 = 10
+        var triesLeft = busyMilliseconds / pauseMilliseconds
+        while true {
+            do throws(SQLiteError) {
+                return try database.execute("PRAGMA journal_mode = WAL")
+            } catch {
+                triesLeft -= 1
+                guard error.isBusy, triesLeft > 0 else { throw error }
+                usleep(UInt32(pauseMilliseconds) * 1000)
+            }
+        }
     }
 
     /// What is kept of a directory beside its entries. The checksum in `flags` is that of prefix, bits and `entryCount`.
