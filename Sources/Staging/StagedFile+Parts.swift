@@ -176,10 +176,13 @@ extension StagedFile {
     }
 
     /// Ends the task that sends ahead, unless another part has become whole meanwhile.
-    func endStream(isBroken: Bool, layout: PartLayout) -> Bool {
+    /// - Parameter mustEnd: it was told to: another one may go on.
+    func endStream(isBroken: Bool, mustEnd: Bool, layout: PartLayout) -> Bool {
         state.withLock { state in
             if isBroken { state.stream.isBroken = true }
-            if state.mayStream, state.stream.next(of: state.contents, isUrgent: false, layout: layout) != nil {
+            if !mustEnd, state.mayStream,
+                state.stream.next(of: state.contents, isUrgent: false, layout: layout) != nil
+            {
                 return false
             }
             state.stream.task = nil

@@ -157,7 +157,7 @@ extension UploadQueue {
                 // close() and fsync() tell, by the attempt of their own.
                 log.debug("parts could not be sent ahead: \(failure)", metadata: ["key": "\(file.key)"])
             }
-        } while !file.endStream(isBroken: failure != nil, layout: layout)
+        } while !file.endStream(isBroken: failure != nil, mustEnd: Task.isCancelled, layout: layout)
         file.wakePartWaiters()
     }
 

@@ -216,6 +216,23 @@ struct PartsTests {
         #expect(isGone)
     }
 
+    /// A mount that ends stops what is being sent, though more could be: that took the processor for ever.
+    @Test func regression_sendingAheadEndsWhenItIsToldTo() async throws {
+        let fixture = try StagingFixture(isSmall: true)
+        defer { fixture.removeDirectory() }
+        fixture.store.pause(.createUpload, at: .beforeAnswer)
+        let file = try fixture.newFile("streamed")
+        try file.write(scenario.bytes(40 * Self.unit, seed: 1), at: 0)
+        fixture.queue.noteWritten(file)
+        await fixture.store.untilHeld(.createUpload, at: .beforeAnswer)
+        let task = try #require(file.streamTask)
+        async let settled: Void = fixture.queue.settle(file)
+        while !task.isCancelled { await Task.yield() }
+        fixture.store.resume(.createUpload, at: .beforeAnswer)
+        await settled
+        #expect(file.streamTask == nil)
+    }
+
     /// The file is cut and sent as a whole while its upload is just being begun.
     @Test func regression_anUploadThatIsBegunTooLateIsGivenUp() async throws {
         let fixture = try StagingFixture(isSmall: true)
