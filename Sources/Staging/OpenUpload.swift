@@ -36,23 +36,40 @@ struct OpenUpload: Sendable, Equatable {
     let reference: UploadReference
     /// What the object will have: given when the upload was begun.
     let properties: ObjectProperties
-    /// Whether the parts are known to be there. Those of a journal are asked for first.
-    var isConfirmed: Bool
+    /// How the parts are known.
+    private var knowledge: Knowledge
     /// By number; the bytes of each are what the file has now.
     private(set) var parts: [Int: SentPart] = [:]
     /// Numbers under which another body may still arrive: a request that was given up, or answered before the bytes were
     /// changed, has attempts that nobody waits for.
     private var contested: Set<Int> = []
-    /// It was not what was known of it, or an earlier process began it, of which nobody knows what it was sending at its end.
-    private var isDoubtful = false
     /// No part ends behind this: a write behind everything that was sent costs nothing.
     private var end = 0
 
-    init(reference: UploadReference, properties: ObjectProperties, isConfirmed: Bool) {
+    private enum Knowledge {
+        /// From the journal of an earlier process, or the upload was not what was known of it: the store is asked first.
+        case unconfirmed
+        /// The store has told. Nobody knows what was being sent before.
+        case listed
+        /// Each answer came to this process.
+        case own
+    }
+
+    /// One that a journal tells of.
+    init(reference: UploadReference, properties: ObjectProperties) {
         self.reference = reference
         self.properties = properties
-        self.isConfirmed = isConfirmed
+        knowledge = .unconfirmed
     }
+
+    /// Whether the parts are known to be there.
+    var isConfirmed: Bool { knowledge != .unconfirmed }
+
+    /// This process has begun it: it needs no confirmation.
+    mutating func noteBegun() { knowledge = .own }
+
+    /// The store must be asked again which parts it has.
+    mutating func doubt() { knowledge = .unconfirmed }
 
     mutating func note(_ part: SentPart) {
         parts[part.number] = part
@@ -78,7 +95,7 @@ struct OpenUpload: Sendable, Equatable {
 
     /// Whether nothing but what was acknowledged can be in the part of that number.
     func isSettled(_ number: Int) -> Bool {
-        !isDoubtful && !contested.contains(number)
+        knowledge == .own && !contested.contains(number)
     }
 
     /// Whether bytes of a part are among `range`.
@@ -93,8 +110,7 @@ struct OpenUpload: Sendable, Equatable {
         parts = parts.filter { number, part in
             held[number]?.contains { $0.etag == part.etag && $0.byteCount == part.range.count } == true
         }
-        isConfirmed = true
-        isDoubtful = true
+        knowledge = .listed
     }
 
     /// Whether a planned part is there already.

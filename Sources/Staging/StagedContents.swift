@@ -73,7 +73,7 @@ struct StagedContents: Sendable, Equatable {
         case .sending(let mark): if !uncertain.contains(mark) { uncertain.append(mark) }
         case .published: break
         case .uploading(let reference, let properties):
-            upload = OpenUpload(reference: reference, properties: properties, isConfirmed: false)
+            upload = OpenUpload(reference: reference, properties: properties)
         case .sent(let part): upload?.note(part)
         case .freed(let range):
             local.remove(range)
@@ -226,7 +226,7 @@ extension StagedContents {
 
     /// The store must be asked again which parts it has.
     mutating func doubtUpload() {
-        upload?.isConfirmed = false
+        upload?.doubt()
     }
 
     mutating func confirmUpload(_ listed: [UploadedPart]) {
@@ -235,7 +235,7 @@ extension StagedContents {
 
     /// A begun upload needs no confirmation.
     mutating func confirmNewUpload() {
-        upload?.isConfirmed = true
+        upload?.noteBegun()
     }
 
     mutating func forgetOrphan(_ reference: UploadReference) {

@@ -30,6 +30,16 @@ struct PartsTests {
         return (file, content)
     }
 
+    /// A file of 640 KiB whose multipart upload the store has begun, and has not answered.
+    private func untilUploadIsBeingBegun(_ fixture: StagingFixture) async throws -> StagedFile {
+        fixture.store.pause(.createUpload, at: .beforeAnswer)
+        let file = try fixture.newFile("streamed")
+        try file.write(scenario.bytes(40 * Self.unit, seed: 1), at: 0)
+        fixture.queue.noteWritten(file)
+        await fixture.store.untilHeld(.createUpload, at: .beforeAnswer)
+        return file
+    }
+
     private func untilNoUploadIsOpen(_ store: MemoryStore) async -> Bool {
         for _ in 0..<100_000 where !store.openUploads.isEmpty { await Task.yield() }
         return store.openUploads.isEmpty
@@ -202,11 +212,7 @@ struct PartsTests {
     @Test func regression_removedFilesGiveUpTheUploadThatIsBeingBegun() async throws {
         let fixture = try StagingFixture(isSmall: true)
         defer { fixture.removeDirectory() }
-        fixture.store.pause(.createUpload, at: .beforeAnswer)
-        let file = try fixture.newFile("streamed")
-        try file.write(scenario.bytes(40 * Self.unit, seed: 1), at: 0)
-        fixture.queue.noteWritten(file)
-        await fixture.store.untilHeld(.createUpload, at: .beforeAnswer)
+        let file = try await untilUploadIsBeingBegun(fixture)
         async let held: Void = fixture.queue.hold(file)
         for _ in 0..<1000 { await Task.yield() }
         fixture.store.resume(.createUpload, at: .beforeAnswer)
@@ -220,11 +226,7 @@ struct PartsTests {
     @Test func regression_sendingAheadEndsWhenItIsToldTo() async throws {
         let fixture = try StagingFixture(isSmall: true)
         defer { fixture.removeDirectory() }
-        fixture.store.pause(.createUpload, at: .beforeAnswer)
-        let file = try fixture.newFile("streamed")
-        try file.write(scenario.bytes(40 * Self.unit, seed: 1), at: 0)
-        fixture.queue.noteWritten(file)
-        await fixture.store.untilHeld(.createUpload, at: .beforeAnswer)
+        let file = try await untilUploadIsBeingBegun(fixture)
         let task = try #require(file.streamTask)
         async let settled: Void = fixture.queue.settle(file)
         while !task.isCancelled { await Task.yield() }
@@ -237,12 +239,8 @@ struct PartsTests {
     @Test func regression_anUploadThatIsBegunTooLateIsGivenUp() async throws {
         let fixture = try StagingFixture(isSmall: true)
         defer { fixture.removeDirectory() }
-        fixture.store.pause(.createUpload, at: .beforeAnswer)
         fixture.store.pause(.putObject, at: .beforeAnswer)
-        let file = try fixture.newFile("streamed")
-        try file.write(scenario.bytes(40 * Self.unit, seed: 1), at: 0)
-        fixture.queue.noteWritten(file)
-        await fixture.store.untilHeld(.createUpload, at: .beforeAnswer)
+        let file = try await untilUploadIsBeingBegun(fixture)
         try file.truncate(to: 0)
         async let flushed: Void = fixture.queue.flush(file)
         await fixture.store.untilHeld(.putObject, at: .beforeAnswer)

@@ -138,19 +138,8 @@ extension S3Store {
                 throw StoreError(error, answer, operation: .listParts, key: key)
             }
         } while marker != nil
-        return parts.withoutRepetitions
-    }
-}
-
-extension [UploadedPart] {
-    /// Without parts that are listed again. SeaweedFS keeps a part that was sent anew beside the earlier one, lists both, and
-    /// completes an upload by either.
-    fileprivate var withoutRepetitions: Self {
-        var seen: [Int: Self] = [:]
-        return filter { part in
-            let isNew = seen[part.number]?.contains(part) != true
-            if isNew { seen[part.number, default: []].append(part) }
-            return isNew
-        }
+        // SeaweedFS keeps a part that was sent anew beside the earlier one, lists both, and completes an upload by either.
+        var seen = Set<UploadedPart>()
+        return parts.filter { seen.insert($0).inserted }
     }
 }
