@@ -122,13 +122,14 @@ extension StagedFile {
     /// Books a published snapshot: the new object is the base of what follows. Returns who waited for it.
     /// A journal that cannot be rewritten stays as it was, which would at worst upload the same bytes again.
     func finishSnapshot(_ snapshot: UploadSnapshot, _ published: Publication) -> [OneShot<UploadOutcome>] {
-        let (waiters, hasOrphans): ([OneShot<UploadOutcome>], Bool) = state.withLock { state in
+        let (waiters, hasNewOrphan): ([OneShot<UploadOutcome>], Bool) = state.withLock { state in
             state.phase = .queued
             state.publishedGeneration = snapshot.generation
             let version = published.version
             let isPropertiesMissing = published.properties != state.identity.properties
             if isPropertiesMissing, state.generation == snapshot.generation { state.generation += 1 }
             // What was extended since has no base bytes and is dirty; everything else may be read from either home.
+            let orphanCount = state.contents.orphans.count
             state.contents.published(
                 version, by: published.upload, baseByteCount: min(version.byteCount, state.baseLimitSinceSnapshot),
                 since: state.dirtySinceSnapshot, isChanged: state.publishedGeneration < state.generation)
@@ -140,15 +141,16 @@ extension StagedFile {
             state.snapshotBytes = 0
             state.pendingSince = nil
             count(&state)
-            let hasOrphans = !state.contents.orphans.isEmpty
-            if state.contents.isChanged || hasOrphans {
+            // Those of before are in the journal, and being given up.
+            let hasNewOrphan = state.contents.orphans.count > orphanCount
+            if state.contents.isChanged || hasNewOrphan {
                 do throws(StagingError) { try state.rewriteJournal() } catch {}
             } else if !state.abandoned {
                 state.journal?.closePublished()
             }
-            return (state.takeWaiters(), hasOrphans)
+            return (state.takeWaiters(), hasNewOrphan)
         }
-        if hasOrphans { area.abortOrphans(of: self) }
+        if hasNewOrphan { area.abortOrphans(of: self) }
         return waiters
     }
 
