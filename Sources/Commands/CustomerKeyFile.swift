@@ -51,10 +51,6 @@ public enum CustomerKeyFile {
         if bytes.count == keyByteCount { return bytes }
         guard let text = String(validating: bytes, as: UTF8.self) else { return nil }
         let word = String(text.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed())
-        if word.utf8.count == 2 * keyByteCount, word.allSatisfy(\.isHexDigit) {
-            let digits = word.compactMap(\.hexDigitValue)
-            return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
-        }
-        return Base64.decode(word).flatMap { $0.count == keyByteCount ? $0 : nil }
+        return [Hex.decode(word), Base64.decode(word)].compactMap(\.self).first { $0.count == keyByteCount }
     }
 }

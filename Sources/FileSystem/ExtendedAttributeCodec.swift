@@ -83,23 +83,15 @@ struct ExtendedAttributeCodec {
     }
 
     private static func encodedKey(_ name: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef".utf8)
-        let hex = name.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
-        return encodedKeyPrefix + String(decoding: hex, as: UTF8.self)
+        encodedKeyPrefix + Hex.encode(name)
     }
 
     /// The name (without `user.`) and value of an entry in the encoded form; nil when it is not exactly that.
     private static func decoded(_ key: String, _ value: String) -> (name: [UInt8], value: [UInt8])? {
         guard key.hasPrefix(encodedKeyPrefix), value.hasPrefix(encodedValuePrefix),
-            let bytes = Base64.decode(value.dropFirst(encodedValuePrefix.count))
+            let bytes = Base64.decode(value.dropFirst(encodedValuePrefix.count)),
+            let name = Hex.decode(String(Substring(key.utf8.dropFirst(encodedKeyPrefix.utf8.count))))
         else { return nil }
-        var rest = key.utf8.dropFirst(encodedKeyPrefix.utf8.count)
-        var name: [UInt8] = []
-        while !rest.isEmpty {
-            guard let byte = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) else { return nil }
-            name.append(byte)
-            rest = rest.dropFirst(2)
-        }
         return !name.isEmpty && encodedKey(name) == key ? (name, bytes) : nil
     }
 }

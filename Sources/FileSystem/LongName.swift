@@ -23,7 +23,7 @@ enum LongName {
         while isContinued(bytes, at: head.endIndex) { head.removeLast() }
         var tail = bytes.suffix(tailCount)
         while isContinued(bytes, at: tail.startIndex) { tail.removeFirst() }
-        let name = Array(mark.utf8) + hexadecimal(digest) + Array("-".utf8) + head + Array("~".utf8) + tail
+        let name = Array(mark.utf8) + Array(Hex.encode(digest).utf8) + Array("-".utf8) + head + Array("~".utf8) + tail
         return String(decoding: name, as: UTF8.self)
     }
 
@@ -31,14 +31,8 @@ enum LongName {
     static func isShortened(_ text: String) -> Bool {
         guard text.utf8.starts(with: mark.utf8) else { return false }
         let rest = text.utf8.dropFirst(mark.utf8.count)
-        return rest.count > digestCount && rest.prefix(digestCount).allSatisfy { digits.contains($0) }
+        return rest.count > digestCount && rest.prefix(digestCount).allSatisfy { Hex.lowerDigits.contains($0) }
             && rest.dropFirst(digestCount).first == UInt8(ascii: "-")
-    }
-
-    private static let digits = Array("0123456789abcdef".utf8)
-
-    private static func hexadecimal(_ bytes: [UInt8]) -> [UInt8] {
-        bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
     }
 
     /// Whether the byte at an index goes on with a character that began before.

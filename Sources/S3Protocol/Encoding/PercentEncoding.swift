@@ -1,6 +1,8 @@
 // Percent-encoding as S3 signs and spells it
 // (<https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>, "UriEncode()").
 
+internal import Base
+
 /// URI encoding of keys and query values, byte by byte.
 public enum PercentEncoding {
     /// Encodes every byte except the unreserved ones and `/`. Nothing is normalised: dots and double slashes stay.

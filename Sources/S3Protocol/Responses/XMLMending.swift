@@ -1,6 +1,8 @@
 // Servers echo a key in many answers, and keys may have characters that XML 1.0 cannot carry, not even as references
 // (<https://www.w3.org/TR/xml/#charsets>). S3 sends them all the same.
 
+internal import Base
+
 enum XMLMending {
     /// The bytes with each such character replaced by a question mark; nil when there is none.
     static func mend(_ bytes: [UInt8]) -> [UInt8]? {

@@ -1,5 +1,7 @@
 // What a signature says about the body.
 
+internal import Base
+
 /// The value of `x-amz-content-sha256`
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>).
 public enum PayloadHash: Sendable, Equatable {

@@ -26,7 +26,8 @@ public enum Hex {
         return bytes
     }
 
-    static func value(of digit: UInt8) -> UInt8? {
+    /// Of a digit of either case.
+    public static func value(of digit: UInt8) -> UInt8? {
         switch digit {
         case 0x30...0x39: digit - 0x30
         case 0x41...0x46: digit - 0x41 + 10
@@ -35,6 +36,6 @@ public enum Hex {
         }
     }
 
-    private static let lowerDigits = Array("0123456789abcdef".utf8)
-    static let upperDigits = Array("0123456789ABCDEF".utf8)
+    public static let lowerDigits = Array("0123456789abcdef".utf8)
+    public static let upperDigits = Array("0123456789ABCDEF".utf8)
 }
