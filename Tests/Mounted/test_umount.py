@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -311,6 +312,17 @@ def _control_directory(mount):
     return Path("/run/pail") if os.geteuid() == 0 else mount.runtime / "pail"
 
 
+@contextmanager
+def _pending(mount, mnt):
+    """A mount with a file of which the server takes nothing, until the relay is set to something else."""
+    with mount.through_relay(compare=False) as relay:
+        (mnt / "first").write_text("uploaded")
+        mount.flush()
+        relay.set("hold uploads")
+        (mnt / "pending").write_text("pending")
+        yield relay
+
+
 def _take_control_away(mount):
     """Removes the control socket, as logind does with a user's runtime directory at logout."""
     if os.geteuid() == 0:  # other tests have theirs there
@@ -353,11 +365,7 @@ def test_a_daemon_that_cannot_be_asked_is_waited_for(mount, mnt, bucket):
 @pytest.mark.first_server
 @pytest.mark.unmounted
 def test_what_a_daemon_that_cannot_be_asked_has_left_is_told(mount, mnt):
-    with mount.through_relay(compare=False) as relay:
-        (mnt / "first").write_text("uploaded")
-        mount.flush()
-        relay.set("hold uploads")
-        (mnt / "pending").write_text("pending")
+    with _pending(mount, mnt) as relay:
         _take_control_away(mount)
         result = mount.pail("umount", "--timeout", "1", mnt, check=False)
         assert result.code == 4 and not mount_table.at(mnt), str(result)
@@ -371,11 +379,7 @@ def test_what_a_daemon_that_cannot_be_asked_has_left_is_told(mount, mnt):
 @pytest.mark.unmounted
 def test_a_daemon_killed_at_the_end_has_left_something(mount, mnt):
     """Its last word, that everything goes well, is not taken for the outcome."""
-    with mount.through_relay(compare=False) as relay:
-        (mnt / "first").write_text("uploaded")
-        mount.flush()
-        relay.set("hold uploads")
-        (mnt / "pending").write_text("pending")
+    with _pending(mount, mnt) as relay:
         daemon = mount.daemon()
         waiting = Forked(lambda: mount.pail("umount", "--lazy", mnt, check=False))
         wait_for(lambda: not mount_table.at(mnt), 20, "detached")
