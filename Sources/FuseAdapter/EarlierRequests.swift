@@ -29,8 +29,9 @@ public final class EarlierRequests: Sendable {
         var nodes: [UInt64: UInt64] = [:]
         var numbers: [UInt64: UInt64] = [:]
         /// Directories that have not been looked up in this process, by their earlier numbers, and the other way round.
-        var directories: [UInt64: [String]] = [:]
-        var directoryNumbers: [[String]: UInt64] = [:]
+        /// By bytes: texts that look the same are equal for `String`.
+        var directories: [UInt64: [ByteString]] = [:]
+        var directoryNumbers: [[ByteString]: UInt64] = [:]
 
         mutating func bind(_ number: UInt64, to node: UInt64) {
             nodes[number] = node
@@ -77,6 +78,7 @@ public final class EarlierRequests: Sendable {
 
     /// A directory that the kernel knew.
     func add(directory number: UInt64, names: [String]) {
+        let names = names.map { ByteString($0) }
         known.withLock { known in
             known.directories[number] = names
             known.directoryNumbers[names] = number
@@ -93,7 +95,7 @@ public final class EarlierRequests: Sendable {
 
     /// What has not been looked up yet: for the next process.
     var directories: [(number: UInt64, names: [String])] {
-        known.withLock { $0.directories.map { ($0.key, $0.value) } }
+        known.withLock { $0.directories.map { ($0.key, $0.value.map(\.string)) } }
     }
 
     /// By which number the kernel knows a node of this process, or is to know it from now on. With `isDirectory` the caller is
@@ -101,7 +103,7 @@ public final class EarlierRequests: Sendable {
     func kernelNumber(_ node: UInt64, isDirectory: Bool = false) -> UInt64 {
         let (number, mayBeKnown) = known.withLock { ($0.numbers[node], isDirectory && !$0.directories.isEmpty) }
         if let number { return number }
-        guard mayBeKnown, let names = names(node) else { return node }
+        guard mayBeKnown, let names = names(node)?.map({ ByteString($0) }) else { return node }
         return known.withLock { known in
             guard let number = known.directoryNumbers[names] else { return node }
             known.drop(number)
@@ -122,7 +124,9 @@ public final class EarlierRequests: Sendable {
         for place in places {
             let number = message.loadUnaligned(fromByteOffset: place, as: UInt64.self)
             guard number >> Self.nodeShift != generation, number > 1 else { continue }
-            if let names = known.withLock({ $0.directories[number] }) { return .lookUp(number: number, names: names) }
+            if let names = known.withLock({ $0.directories[number] }) {
+                return .lookUp(number: number, names: names.map(\.string))
+            }
         }
         for place in places {
             let number = message.loadUnaligned(fromByteOffset: place, as: UInt64.self)
@@ -157,7 +161,7 @@ public final class EarlierRequests: Sendable {
             let above = names(message.loadUnaligned(fromByteOffset: Self.nodeOffset, as: UInt64.self))
         else { return }
         let bytes = message[(Self.headerBytes + nameOffset)...].prefix { $0 != 0 }
-        let moved = above + [String(decoding: bytes, as: UTF8.self)]
+        let moved = (above + [KernelName.text(of: Array(bytes))]).map { ByteString($0) }
         known.withLock { known in
             for (number, names) in known.directories where names.starts(with: moved) { known.drop(number) }
         }

@@ -179,6 +179,18 @@ struct SuccessionTests {
         #expect(earlier.directories.map(\.number) == [22])
     }
 
+    /// Names are told apart by their bytes, and need not be UTF-8.
+    @Test(arguments: [([0x81_cc65], 21), ([0xa9c3], 20), ([0xff], 22)] as [([UInt64], UInt64)])
+    fileprivate func regression_whatIsMovedIsKnownByItsBytes(body: [UInt64], number: UInt64) {
+        let (earlier, _) = earlier()
+        for (number, name) in zip(UInt64(20)..., ["\u{e9}", "e\u{301}", KernelName.text(of: [0xff])]) {
+            earlier.add(directory: number, names: [name])
+        }
+        var bytes = request(11, node: 1, body)
+        #expect(bytes.withUnsafeMutableBytes { earlier.judge($0) } == .serve)
+        #expect(earlier.directories.map(\.number).sorted() == [20, 21, 22].filter { $0 != number })
+    }
+
     @Test func noRequestIsReadBeyondItsEnd() {
         for opcode in 0...50 as ClosedRange<UInt32> {
             let (earlier, _) = earlier()
