@@ -249,6 +249,21 @@ struct AttributeStoreTests {
         #expect(ContinuousClock.now - began < .seconds(15), "waited once, for five seconds")
     }
 
+    /// Before its log is on, who writes keeps everybody else from the file.
+    @Test func regression_aNewFileThatIsHeldIsWaitedForOnce() async throws {
+        let place = Place()
+        let first = place.store()
+        first.note("", [("a", Self.entries[0])])
+        await first.drain()
+        let file = try #require(place.files.first { $0.hasSuffix(".sqlite") })
+        for path in place.files where path.hasPrefix(file) { unlink(path) }
+        let other = try SQLiteDatabase(path: file, busyMilliseconds: 0)
+        try other.execute("BEGIN EXCLUSIVE")
+        let began = ContinuousClock.now
+        #expect(await place.store().entries("", names: ["a"]).isEmpty)
+        #expect(ContinuousClock.now - began < .seconds(30), "waited twice at most, for five seconds each")
+    }
+
     @Test func twoMountsShareAFile() async {
         let place = Place()
         let (one, other) = (place.store(), place.store())

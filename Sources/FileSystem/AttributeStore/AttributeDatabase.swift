@@ -65,17 +65,16 @@ struct AttributeDatabase {
     }
 
     /// Turns the write-ahead log on. Two who make a new file's at once are in each other's way, and SQLite tells that without
-    /// waiting.
+    /// waiting; behind who holds the file it waits by itself, so that this is bounded by time.
     private static func beginLogging(_ database: SQLiteDatabase) throws(SQLiteError) {
-        let pauseMilliseconds: Int32 = 10
-        var triesLeft = busyMilliseconds / pauseMilliseconds
+        let time = SystemTime()
+        let end = time.monotonicNanoseconds + UInt64(busyMilliseconds) * 1_000_000
         while true {
             do throws(SQLiteError) {
                 return try database.execute("PRAGMA journal_mode = WAL")
             } catch {
-                triesLeft -= 1
-                guard error.isBusy, triesLeft > 0 else { throw error }
-                usleep(UInt32(pauseMilliseconds) * 1000)
+                guard error.isBusy, time.monotonicNanoseconds < end else { throw error }
+                usleep(10_000)
             }
         }
     }
