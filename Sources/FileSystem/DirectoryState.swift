@@ -91,6 +91,8 @@ struct DirectoryState {
     var directorySample = AttributeSample()
     /// Listings of directories below that came ahead.
     var ahead = ListingsAhead()
+    /// Until when this counts as a directory that this mount has just made; monotonic nanoseconds.
+    private var madeUntil: UInt64 = 0
 
     /// The names that are asked for one by one before the whole directory is: a HEAD and a LIST each cost more than a
     /// listing soon, and who looks for three names usually looks for more.
@@ -136,6 +138,23 @@ struct DirectoryState {
     mutating func noteAbsent(_ name: FileName, until: UInt64) {
         if absent.count >= Self.absentCountMax { absent.removeAll() }
         absent[name] = until
+    }
+
+    /// How long nobody else is taken to work in a directory that was made here, after the last directory that was made in it.
+    /// Who makes one directory in a second waits for a round trip easily.
+    private static let ownNanoseconds: UInt64 = 1_000_000_000
+
+    /// Whether directories that are made in this one can be nobody else's.
+    func isJustMade(_ now: UInt64) -> Bool { now < madeUntil }
+
+    /// This mount made the directory, or another one in it.
+    mutating func noteMade(_ now: UInt64) {
+        madeUntil = now &+ Self.ownNanoseconds
+    }
+
+    /// A directory in it is gone. If its name is made again that may be a lock, for which several machines run.
+    mutating func noteDirectoryGone() {
+        madeUntil = 0
     }
 
     /// What is listed and learnt is not believed any more.

@@ -28,7 +28,9 @@ extension FileSystem {
     }
 
     private func directoryStatus(_ node: Node) -> Answer<FileStatus> {
-        let mustAsk = node.state.withLock { $0.validatedAt == 0 && !$0.isUnlinked && !$0.isSuperseded }
+        let mustAsk = node.state.withLock {
+            $0.validatedAt == 0 && !$0.isUnlinked && !$0.isSuperseded && !$0.hasPendingMarker
+        }
         guard mustAsk, let marker = markerKey(of: node) else { return .ready(node.status) }
         return .later { () async throws(FileSystemError) in
             try await self.asking { () async throws(FileSystemError) in
@@ -207,18 +209,20 @@ extension FileSystem {
         // The root of a bucket has no key; its attributes live as long as the mount.
         let marker = markerKey(of: node)
         if let marker { try await learnMarker(marker, of: node) }
-        var attributes = node.state.withLock { $0.attributes }
         // The marker says the same already (tar and cp set modes and owners that are so): what is left is the time of change,
         // which directories have in memory only.
-        let isStored = node.state.withLock { $0.properties.map { AttributeCodec.isPosix($0.metadata) } ?? false }
-        let isSame = isStored && changes.changesNothing(of: attributes)
-        changes.apply(to: &attributes, kind: .directory, now: time.now)
-        let changed = attributes
-        if let marker, !isSame {
-            let properties = node.state.withLock { $0.properties } ?? ObjectProperties()
-            try await putMarker(marker, node: node, attributes: changed, properties: properties)
+        let isSame = node.state.withLock { state in
+            let isStored = state.properties.map { AttributeCodec.isPosix($0.metadata) } ?? false
+            return isStored && changes.changesNothing(of: state.attributes)
         }
-        node.state.withLock { $0.attributes = changed }
+        let now = time.now
+        if let marker, !isSame {
+            try await changeMarker(marker, of: node) { attributes, _ in
+                changes.apply(to: &attributes, kind: .directory, now: now)
+            }
+        } else {
+            node.state.withLock { changes.apply(to: &$0.attributes, kind: .directory, now: now) }
+        }
         return node.status
     }
 }

@@ -49,7 +49,8 @@ extension FileSystem {
         }
     }
 
-    /// Makes anything but a file: an object with metadata, empty but for long symlinks, in the store when this returns.
+    /// Makes anything but a file: an object with metadata, empty but for long symlinks. It is in the store when this returns,
+    /// but for directories of a tree that was just made (see `makeEarly`).
     private func makeEntry(
         _ kind: FileKind, parent number: UInt64, name: FileName, permissions: UInt32, uid: UInt32, gid: UInt32,
         target: String? = nil, device: UInt32 = 0
@@ -78,38 +79,55 @@ extension FileSystem {
                 body = SymlinkBody(KernelName.bytes(of: target))
             }
         }
-        if kind == .directory { properties.contentType = "application/x-directory" }
+        if kind == .directory { properties.contentType = Self.markerContentType }
+        var state = Node.State(content: .none, attributes: attributes, properties: properties, validatedAt: 0)
+        state.symlinkTarget = target
+        if kind == .directory, let status = try makeEarly(parent: number, name: name, key, state) { return status }
+        let request = PutRequest(key: key, body: body, properties: properties, condition: .ifAbsent)
         let etag: ETag
         do throws(StoreError) {
-            etag = try await store.put(PutRequest(key: key, body: body, properties: properties, condition: .ifAbsent))
+            etag = kind == .directory ? try await putNewMarker(request) : try await store.put(request)
         } catch {
             doubt(parent: number, name)
             throw error.kind == .preconditionFailed
                 ? FileSystemError(.alreadyExists, cause: error.description) : FileSystemError(error)
         }
-        let version = ObjectVersion(key: key, etag: etag, byteCount: body?.byteCount ?? 0)
+        if kind != .directory {
+            state.content = .clean(ObjectVersion(key: key, etag: etag, byteCount: body?.byteCount ?? 0))
+        }
         return try tree.withLock { tree throws(FileSystemError) in
             guard let parent = tree[number], parent.directory != nil else { throw FileSystemError(.stale) }
-            var state = Node.State(
-                content: kind == .directory ? .none : .clean(version), attributes: attributes, properties: properties,
-                validatedAt: nowNanoseconds)
-            state.changedAt = nowNanoseconds
-            if kind == .directory { state.noteMarkerWritten(at: time.now, nowNanoseconds) }
-            state.symlinkTarget = target
-            if let old = parent.directory!.children[name] { supersede(old, &tree) }
-            let dentry = tree.add(kind, state, inode: InodeNumber.new(), parent: parent, name: name)
-            if kind == .directory {
-                // A directory that was just made has no entries that this mount does not know of.
-                dentry.directory!.hasMarker = true
-                dentry.directory!.listing = Listing(startedAt: nowNanoseconds, entries: [:])
-            }
-            parent.noteCreated(
-                name, kind == .directory ? .directory : .file(ListedObject(version: version, lastModified: time.now)))
-            touch(parent)
+            let dentry = addMade(kind, state, to: parent, name: name, &tree)
             noteWritten(dentry)
-            dentry.lookupCount += 1
             return dentry.node.status
         }
+    }
+
+    /// Gives a name to what this mount has just made.
+    func addMade(
+        _ kind: FileKind, _ made: Node.State, to parent: Dentry, name: FileName, _ tree: inout Tree
+    ) -> Dentry {
+        var state = made
+        let now = nowNanoseconds
+        (state.validatedAt, state.changedAt) = (now, now)
+        if kind == .directory { state.noteMarkerWritten(at: time.now, now) }
+        let content = state.content
+        if let old = parent.directory!.children[name] { supersede(old, &tree) }
+        let dentry = tree.add(kind, state, inode: InodeNumber.new(), parent: parent, name: name)
+        if kind == .directory {
+            // A directory that was just made has no entries that this mount does not know of.
+            dentry.directory!.hasMarker = true
+            dentry.directory!.listing = Listing(startedAt: now, entries: [:])
+            dentry.directory!.noteMade(now)
+        }
+        if case .clean(let version) = content {
+            parent.noteCreated(name, .file(ListedObject(version: version, lastModified: time.now)))
+        } else {
+            parent.noteCreated(name, .directory)
+        }
+        touch(parent)
+        dentry.lookupCount += 1
+        return dentry
     }
 
     public func readSymlink(_ number: UInt64) -> Answer<String> {
@@ -151,15 +169,11 @@ extension FileSystem {
         guard node.kind == .directory else { throw FileSystemError(.notDirectory) }
         let prefix = try await prefixIfEmpty(node)
         try await keepParent(number, losing: name)
-        do throws(StoreError) {
-            let folder = folderMarker(of: node)
-            let failures = try await store.delete([ObjectKey(prefix), folder].compactMap { $0 })
-            // Where there is a marker of the usual form the other one hardly ever is: nobody needs leave to remove that.
-            let hasMarker = tree.withLock { $0[node.number]?.directory?.hasMarker } == true
-            if let failure = failures.first(where: { !hasMarker || $0.key != folder }) { throw failure.error }
+        do throws(FileSystemError) {
+            try await removeMarkers(of: node, prefix)
         } catch {
             doubt(parent: number, name)
-            throw FileSystemError(error)
+            throw error
         }
         let changes: [KernelInvalidation] = tree.withLock { tree in
             guard let dentry = tree[node.number] else { return [] }
@@ -168,6 +182,7 @@ extension FileSystem {
             tree.detach(dentry)
             guard let parent else { return [] }
             parent.noteRemoved(name)
+            parent.directory!.noteDirectoryGone()
             noteGone(name, from: parent, isDirectory: true)
             touch(parent)
             return reclaimName(name, in: parent, &tree)
@@ -240,82 +255,6 @@ extension FileSystem {
             throw FileSystemError(.notEmpty)
         }
         return prefix
-    }
-
-    // MARK: What keeps a directory in being
-
-    /// Writes the marker of a directory that exists only through the entry it is about to lose.
-    func keepParent(_ number: UInt64, losing name: FileName) async throws(FileSystemError) {
-        enum Need { case nothing, marker(ObjectKey, Node), unknown(ByteString) }
-        let startedAt = nowNanoseconds
-        func need() -> Need {
-            tree.withLock { tree in
-                guard let dentry = tree[number], number != Tree.rootNumber, dentry.directory!.hasMarker != true,
-                    let prefix = dentry.prefix(root: configuration.prefix), let marker = ObjectKey(prefix)
-                else { return .nothing }
-                // With a TTL of nothing no listing is fresh; one that began within this call will do.
-                guard let listing = dentry.directory!.listing,
-                    isFresh(listing.startedAt) || listing.startedAt >= startedAt
-                else { return .unknown(prefix) }
-                return listing.entries.keys.contains { $0 != name } ? .nothing : .marker(marker, dentry.node)
-            }
-        }
-        // A listing may be dropped again at once, where too many names are held.
-        for _ in 0..<3 {
-            guard case .unknown = need() else { break }
-            try await fillListing(number)
-        }
-        guard case .marker(let key, let node) = need() else { return }
-        let (attributes, old) = node.state.withLock { ($0.attributes, $0.properties) }
-        try await putMarker(key, node: node, attributes: attributes, properties: old ?? ObjectProperties())
-    }
-
-    func putMarker(
-        _ key: ObjectKey, node: Node, attributes: FileAttributes, properties: ObjectProperties
-    ) async throws(FileSystemError) {
-        var properties = properties
-        AttributeCodec.encode(attributes, kind: .directory, into: &properties)
-        properties.contentType = properties.contentType ?? "application/x-directory"
-        do throws(StoreError) {
-            _ = try await store.put(PutRequest(key: key, body: nil, properties: properties))
-        } catch {
-            throw FileSystemError(error)
-        }
-        let written = properties
-        node.state.withLock {
-            $0.properties = written
-            $0.changedAt = nowNanoseconds
-            $0.noteMarkerWritten(at: time.now, nowNanoseconds)
-        }
-        tree.withLock { tree in
-            guard let dentry = tree[node.number] else { return }
-            dentry.directory?.hasMarker = true
-            noteWritten(dentry)
-            // What a HEAD told before is no longer so.
-            if let parent = dentry.parent, let name = dentry.name { parent.directory?.known[name] = nil }
-        }
-    }
-
-    /// Makes sure that what is changed in a marker's metadata was the store's within the TTL: a PUT replaces all of it, with
-    /// what another mount changed too.
-    func learnMarker(_ key: ObjectKey, of node: Node) async throws(FileSystemError) {
-        if isFresh(node.state.withLock { $0.markerKnownAt }) { return }
-        try await askForMarker(key, of: node)
-    }
-
-    func askForMarker(_ key: ObjectKey, of node: Node) async throws(FileSystemError) {
-        let startedAt = nowNanoseconds
-        let info = try await head(key)
-        // Of a key that a rename has taken away the answer says nothing.
-        guard moving.end(of: key.bytes) == nil, markerKey(of: node) == key else { return }
-        let isNews = node.state.withLock { state in
-            guard state.changedAt < startedAt else { return false }
-            if let info { state.take(directoryState(info, validatedAt: startedAt)) }
-            state.markerKnownAt = startedAt
-            state.validatedAt = max(state.validatedAt, startedAt)
-            return true
-        }
-        if isNews { tree.withLock { $0[node.number]?.directory?.hasMarker = info != nil } }
     }
 
     // MARK: Small things

@@ -61,7 +61,10 @@ extension FileSystem {
     private func knownProperties(_ node: Node) -> ObjectProperties? {
         if let file = node.stagedFile { return file.properties }
         let (properties, mayServe) = node.state.withLock { state in
-            (state.properties, state.isUnlinked || state.openCount > 0 || isFresh(state.validatedAt))
+            (
+                state.properties,
+                state.isUnlinked || state.hasPendingMarker || state.openCount > 0 || isFresh(state.validatedAt)
+            )
         }
         if node.kind == .directory, tree.withLock({ $0[node.number]?.directory?.hasMarker == false }) {
             return ObjectProperties()
@@ -172,15 +175,13 @@ extension FileSystem {
         if node.kind == .directory {
             guard let marker = markerKey(of: node) else { throw FileSystemError(.stale) }
             try await learnMarker(marker, of: node)
-            var properties = try await properties(of: node)
-            try change(&properties)
+            _ = try await properties(of: node)
             let now = time.now
-            let attributes = node.state.withLock { state in
-                state.attributes.changed = now
-                return state.attributes
+            try await changeMarker(marker, of: node) { attributes, properties throws(FileSystemError) in
+                try change(&properties)
+                attributes.changed = now
+                try check(properties, attributes, .directory)
             }
-            try check(properties, attributes, .directory)
-            try await putMarker(marker, node: node, attributes: attributes, properties: properties)
             return
         }
         try await learnProperties(node)

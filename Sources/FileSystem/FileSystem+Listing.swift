@@ -255,6 +255,7 @@ extension FileSystem {
 
     /// A directory's own listing shows its marker, and so whether its attributes are still what they were.
     private func noteMarker(_ marker: ListedObject?, of dentry: Dentry, startedAt: UInt64, _ tree: inout Tree) {
+        if dentry.node.state.withLock({ $0.hasPendingMarker }) { return }
         dentry.directory!.hasMarker = marker != nil
         guard configuration.attributePolicy != .listing, dentry.node.number != Tree.rootNumber else { return }
         let isChanged = dentry.node.state.withLock { state in

@@ -30,6 +30,7 @@ extension FileSystem {
             if let node = graft(file) { owners.withLock { $0[ObjectIdentifier(file)] = node } }
             if sends { queue.submit(file) }
         }
+        resumeMarkers()
         if !adopted.isEmpty { log.notice("recovering \(adopted.count) files that an earlier mount had not uploaded") }
         return (foreign, damaged)
     }
@@ -60,25 +61,67 @@ extension FileSystem {
         let metadata = file.properties.metadata
         let kind = AttributeCodec.kind(of: metadata)
         return tree.withLock { tree in
-            guard var parent = tree[Tree.rootNumber] else { return nil }
-            for segment in segments {
-                guard let step = NameCodec.name(forSegment: segment) else { return nil }
-                if let child = parent.directory!.children[step] {
-                    guard child.directory != nil else { return nil }
-                    parent = child
-                } else {
-                    let inode = InodeNumber.of(
-                        directory: (parent.prefix(root: configuration.prefix) ?? "") + segment + "/")
-                    parent = tree.add(
-                        .directory, directoryState(nil, validatedAt: 0), inode: inode, parent: parent, name: step)
-                }
-            }
-            guard parent.directory!.children[name] == nil else { return nil }
+            guard let parent = graft(segments, &tree), parent.directory!.children[name] == nil else { return nil }
             var state = Node.State(
                 content: .staged(file), attributes: codec.attributes(of: metadata, kind: kind, lastModified: time.now),
                 properties: file.properties, validatedAt: nowNanoseconds)
             if kind == .symlink { state.symlinkTarget = AttributeCodec.symlinkTarget(of: metadata) ?? "" }
             return tree.add(kind, state, inode: InodeNumber.new(), parent: parent, name: name).node
+        }
+    }
+
+    /// Puts directories into the tree, from the root on; nil where a file is in their place.
+    private func graft(_ segments: [ByteString], _ tree: inout Tree) -> Dentry? {
+        guard var parent = tree[Tree.rootNumber] else { return nil }
+        for segment in segments {
+            guard let step = NameCodec.name(forSegment: segment) else { return nil }
+            if let child = parent.directory!.children[step] {
+                guard child.directory != nil else { return nil }
+                parent = child
+            } else {
+                let inode = InodeNumber.of(
+                    directory: (parent.prefix(root: configuration.prefix) ?? "") + segment + "/")
+                parent = tree.add(
+                    .directory, directoryState(nil, validatedAt: 0), inode: inode, parent: parent, name: step)
+            }
+        }
+        return parent
+    }
+
+    /// Goes on with the markers of directories that ended mounts had acknowledged: the directories are there at once.
+    private func resumeMarkers() {
+        guard !configuration.isReadOnly else { return }
+        for left in area.leftMarkers {
+            var nodes: [ObjectKey: Node] = [:]
+            for write in left.requests { nodes[write.key] = graft(write) }
+            log.notice("writing the markers of \(nodes.count) directories that an earlier mount had not written")
+            markers.adopt(left) { [nodes] key in
+                { [weak self] ending in
+                    if let node = nodes[key] { self?.markerEnded(node, key, ending) }
+                }
+            }
+        }
+    }
+
+    /// Puts a directory into the tree whose marker is still to be written.
+    private func graft(_ write: MarkerWrite) -> Node? {
+        guard write.key.bytes.hasPrefix(configuration.prefix) else { return nil }
+        let path = write.key.bytes.dropFirst(configuration.prefix.count)
+        let segments = path.string.split(separator: "/", omittingEmptySubsequences: false).map {
+            ByteString(String($0))
+        }
+        return tree.withLock { tree in
+            guard let dentry = graft(segments.dropLast(), &tree) else { return nil }
+            let metadata = write.properties.metadata
+            var state = Node.State(
+                content: .none, attributes: codec.attributes(of: metadata, kind: .directory, lastModified: time.now),
+                properties: write.properties, validatedAt: nowNanoseconds)
+            state.changedAt = nowNanoseconds
+            state.hasPendingMarker = true
+            let pending = state
+            dentry.node.state.withLock { $0 = pending }
+            dentry.directory!.hasMarker = true
+            return dentry.node
         }
     }
 
@@ -98,7 +141,10 @@ extension FileSystem {
             return PendingUpload(
                 path: place, byteCount: file.byteCount,
                 dirtyByteCount: file.dirtyByteCount, progress: file.progress)
-        } + pendingRemovals.filter { directory.isEmpty || Self.isPath($0.path, atOrBelow: directory) }
+        }
+            + (pendingRemovals + pendingMarkers).filter {
+                directory.isEmpty || Self.isPath($0.path, atOrBelow: directory)
+            }
     }
 
     /// Brings everything to the store that can be brought: returns when nothing is pending, or when every file that is
@@ -123,6 +169,7 @@ extension FileSystem {
                 for file in next { group.addTask { await self.bringIfPossible(file) } }
             }
         }
+        await markers.drain()
         await removals?.drain()
         reporter.cancel()
         let left = pendingUploads
@@ -169,6 +216,11 @@ extension FileSystem {
         }
         let prefix = ByteString(text.split(separator: "/").joined(separator: "/"))
         do throws(FileSystemError) {
+            try await settleMarkers(below: configuration.prefix + (prefix.isEmpty ? "" : prefix + "/"))
+        } catch {
+            failure = failure ?? error
+        }
+        do throws(FileSystemError) {
             // Of names that no path can spell nobody asks here; they are removed all the same.
             try await settleRemovals(below: configuration.prefix + prefix)
         } catch {
@@ -185,15 +237,21 @@ extension FileSystem {
 
     /// fsync(2) of a directory: everything below it.
     public func synchroniseDirectory(_ number: UInt64) -> Answer<Void> {
-        guard area.files.contains(where: { $0.needsUpload }) || removals?.pendingKeys.isEmpty == false else {
-            return .ready(())
+        guard
+            area.files.contains(where: { $0.needsUpload }) || !markers.isEmpty || removals?.pendingKeys.isEmpty == false
+        else { return .ready(()) }
+        return .later { () async throws(FileSystemError) in
+            // By its key: of some names the path is another one.
+            let prefix = self.tree.withLock { $0[number]?.prefix(root: self.configuration.prefix) }
+            if let prefix { try await self.settleMarkers(below: prefix) }
+            try await self.flush(path: self.path(number))
         }
-        return .later { () async throws(FileSystemError) in try await self.flush(path: self.path(number)) }
     }
 
     /// Ends the mount's use of the state directory. What is still pending stays for the next mount.
     public func shutDown() async {
         for file in area.files { await queue.settle(file) }
+        await markers.stop()
         await removals?.stop()
         area.closeSession()
     }

@@ -120,7 +120,7 @@ extension FileSystem {
             }
             dentry.directory!.listing = listing
             tree.noteListed(dentry)
-            if directory.isListed { dentry.directory!.hasMarker = directory.hasMarker }
+            if directory.isListed, !dentry.node.isPending { dentry.directory!.hasMarker = directory.hasMarker }
         }
     }
 

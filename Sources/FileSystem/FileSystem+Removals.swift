@@ -50,7 +50,7 @@ extension FileSystem {
     func resumeRemovals() {
         guard let removals, !configuration.isReadOnly else { return }
         for left in area.leftRemovals {
-            log.notice("removing \(left.removals.count) objects that were removed before the last mount ended")
+            log.notice("removing \(left.requests.count) objects that were removed before the last mount ended")
             removals.adopt(left)
         }
     }

@@ -110,6 +110,7 @@ extension FileSystem {
             let oldPrefix = dentry.prefix(root: configuration.prefix)
             if let parent = tree[parent] {
                 parent.noteRemoved(name)
+                if source.kind == .directory { parent.directory!.noteDirectoryGone() }
                 noteGone(name, from: parent)
             }
             tree.move(dentry, to: newParent, name: toName)
@@ -384,6 +385,7 @@ extension FileSystem {
             await queue.hold(file)
             held.append(file)
         }
+        for prefix in [oldPrefix, newPrefix] { try await settleMarkers(below: prefix) }
         try await secureCopies(of: oldPrefix)
         // What is remembered as absent may have been made by another client since. A replaced directory is known to be empty.
         async let isFree = Result.of { () async throws(FileSystemError) in
@@ -467,9 +469,7 @@ extension FileSystem {
             if let marker = ObjectKey(newPrefix) {
                 begun.withLock { _ = $0.insert(marker) }
                 do throws(FileSystemError) {
-                    try await putMarker(
-                        marker, node: node, attributes: node.state.withLock { $0.attributes },
-                        properties: node.state.withLock { $0.properties } ?? ObjectProperties())
+                    try await changeMarker(marker, of: node, isAwaited: true) { _, _ in }
                 } catch {
                     await takeBack()
                     throw error

@@ -22,6 +22,7 @@ public final class FileSystem: Sendable {
     let queue: UploadQueue
     /// Removals that are acknowledged early; nil has each wait for its answer.
     let removals: RemovalQueue?
+    let markers: MarkerQueue
     /// What was learnt of names and attributes, over mounts; nil keeps nothing.
     public let attributes: AttributeStore?
     let time: any TimeSource
@@ -52,7 +53,7 @@ public final class FileSystem: Sendable {
 
     /// - Parameter store: with `removals`, a `SettledStore` over what those remove from.
     public init(
-        store: any ObjectStore, cache: BlockCache, area: StagingArea, queue: UploadQueue,
+        store: any ObjectStore, cache: BlockCache, area: StagingArea, queue: UploadQueue, markers: MarkerQueue,
         removals: RemovalQueue? = nil, attributes: AttributeStore? = nil, configuration: FileSystemConfiguration,
         time: any TimeSource, log: Logger
     ) {
@@ -60,6 +61,7 @@ public final class FileSystem: Sendable {
         self.cache = cache
         self.area = area
         self.queue = queue
+        self.markers = markers
         self.removals = removals
         self.attributes = attributes
         self.configuration = configuration

@@ -34,6 +34,8 @@ public final class Node: Sendable {
         var storeTime: Timestamp?
         /// Of a directory: when its marker was last asked for or written (monotonic nanoseconds); 0 for never.
         var markerKnownAt: UInt64 = 0
+        /// Of a directory: its marker is acknowledged, and not in the store yet.
+        var hasPendingMarker = false
         /// Of a directory: when this mount wrote its marker, by our clock. `storeTime` is about that then.
         var markerWrittenAt: Timestamp?
         var symlinkTarget: String?
@@ -93,15 +95,19 @@ public final class Node: Sendable {
 
     /// Whether this mount has changed the node's object since an answer of the store was asked for, or is just doing it.
     func isKnownBetter(since startedAt: UInt64) -> Bool {
-        state.withLock { $0.changedAt >= startedAt || $0.isKeyChanging }
+        state.withLock { $0.changedAt >= startedAt || $0.isKeyChanging || $0.hasPendingMarker }
     }
 
     /// Whether local changes wait for their upload: such a node is known better here than in the store.
-    var isPending: Bool { stagedFile != nil }
+    var isPending: Bool { state.withLock { $0.isPending } }
 }
 
 extension Node.State {
     var isKeyChanging: Bool { keyChange != nil }
+
+    var isPending: Bool {
+        if case .staged = content { true } else { hasPendingMarker }
+    }
 
     /// Returns what is to be set, outside of all locks.
     mutating func takeKeyChange() -> OneShot<Void>? {

@@ -147,7 +147,7 @@ struct Tree {
             candidate.directory?.children.isEmpty ?? true, candidate.directory?.flight == nil,
             candidate.directory?.ahead.inFlight == nil,
             candidate.node.state.withLock({ state in
-                if case .staged = state.content, !state.isUnlinked { return false }
+                if state.isPending, !state.isUnlinked { return false }
                 return state.openCount == 0
             })
         {

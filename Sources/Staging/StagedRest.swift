@@ -95,9 +95,9 @@ public struct StagedRest: Sendable, Equatable {
             if name.hasSuffix(StagingArea.planSuffix) {
                 planCount += 1
             } else if name.hasSuffix(RemovalJournal.suffix) {
-                // Of one that is damaged nobody knows; it is told as one.
-                let removals = RemovalJournal.load(path).map { $0.map { File(key: $0.version.key, dirtyByteCount: 0) } }
-                files += removals ?? [File(key: nil, dirtyByteCount: 0)]
+                files += Self.files(RemovalJournal.load(path))
+            } else if name.hasSuffix(MarkerJournal.suffix) {
+                files += Self.files(MarkerJournal.load(path))
             } else if name.hasSuffix(StagingPair.journalSuffix) {
                 guard let records = Journal.peek(path) else {
                     files.append(File(key: nil, dirtyByteCount: 0))
@@ -107,6 +107,12 @@ public struct StagedRest: Sendable, Equatable {
                 files.append(File(key: contents.identity.key, dirtyByteCount: contents.dirtyByteCount))
             }
         }
+    }
+
+    /// What a journal of requests names. Of one that is damaged nobody knows; it is told as one.
+    private static func files(_ requests: [some JournalledRequest]?) -> [File] {
+        guard let requests else { return [File(key: nil, dirtyByteCount: 0)] }
+        return Set(requests.map(\.key)).sorted().map { File(key: $0, dirtyByteCount: 0) }
     }
 
     /// The inodes of all files that anybody holds an flock on (proc_locks(5)). Its device numbers are not stat's on every

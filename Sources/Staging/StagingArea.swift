@@ -24,7 +24,8 @@ public final class StagingArea: Sendable {
         var adopted: [Session] = []
         var orphaned: (@Sendable (OrphanedUploads) -> Void)?
         var leftPlans: [StoredPlan] = []
-        var leftRemovals: [LeftRemovals] = []
+        var leftRemovals: [LeftRequests<Removal>] = []
+        var leftMarkers: [LeftRequests<MarkerWrite>] = []
     }
 
     private let session: Session
@@ -191,23 +192,30 @@ public final class StagingArea: Sendable {
     }
 
     /// What ended mounts of this bucket had acknowledged as removed and not removed yet, as `adoptLeftovers` found it.
-    public var leftRemovals: [LeftRemovals] { contents.withLock { $0.leftRemovals } }
+    public var leftRemovals: [LeftRequests<Removal>] { contents.withLock { $0.leftRemovals } }
 
-    /// Takes over the removal journals of an ended session.
-    private func adoptRemovals(_ names: [String], of directory: String, _ damaged: inout [String]) {
-        for name in names {
-            let path = newPath(suffix: RemovalJournal.suffix)
-            guard let removals = RemovalJournal.load(directory + "/" + name) else {
+    /// The same of directories' markers.
+    public var leftMarkers: [LeftRequests<MarkerWrite>] { contents.withLock { $0.leftMarkers } }
+
+    /// Takes over the journals of requests of an ended session.
+    private func adoptRequests<Request: JournalledRequest>(
+        _ names: [String], of directory: String, _ damaged: inout [String]
+    ) -> [LeftRequests<Request>] {
+        var left: [LeftRequests<Request>] = []
+        for name in names where name.hasSuffix(Request.journalSuffix) {
+            let path = newPath(suffix: Request.journalSuffix)
+            guard let requests = RequestJournal<Request>.load(directory + "/" + name) else {
                 damaged.append(directory + "/" + name)
                 continue
             }
-            guard !removals.isEmpty else { continue }
+            guard !requests.isEmpty else { continue }
             guard rename(directory + "/" + name, path) == 0 else {
                 damaged.append(directory + "/" + name)
                 continue
             }
-            contents.withLock { $0.leftRemovals.append(LeftRemovals(path: path, removals: removals)) }
+            left.append(LeftRequests(path: path, requests: requests))
         }
+        return left
     }
 
     // MARK: What others left
@@ -225,13 +233,13 @@ public final class StagingArea: Sendable {
             let directory = stagingRoot + "/" + name
             guard directory != session.directory, let found = try? Self.lock(directory, creating: nil) else { continue }
             let identity = Self.readText(directory + "/owner") ?? ""
-            let journals = Self.entries(of: directory).filter {
+            let names = Self.entries(of: directory)
+            let journals = names.filter {
                 $0.hasSuffix(StagingPair.journalSuffix) && !Journal.isSpare(directory + "/" + $0)
             }
-            let plans = Self.entries(of: directory).filter { $0.hasSuffix(Self.planSuffix) }
-            let removals = Self.entries(of: directory).filter { $0.hasSuffix(RemovalJournal.suffix) }
+            let plans = names.filter { $0.hasSuffix(Self.planSuffix) }
             guard identity == bucketIdentity else {
-                if journals.isEmpty, plans.isEmpty, !Self.holdsRemovals(removals, in: directory) {
+                if journals.isEmpty, plans.isEmpty, !Self.holdsRequests(names, in: directory) {
                     Self.remove(found)
                 } else {
                     foreign.append(
@@ -244,7 +252,12 @@ public final class StagingArea: Sendable {
                 continue
             }
             adoptPlans(plans, of: directory, &damaged)
-            adoptRemovals(removals, of: directory, &damaged)
+            let removals: [LeftRequests<Removal>] = adoptRequests(names, of: directory, &damaged)
+            let markers: [LeftRequests<MarkerWrite>] = adoptRequests(names, of: directory, &damaged)
+            contents.withLock {
+                $0.leftRemovals += removals
+                $0.leftMarkers += markers
+            }
             var loaded = 0
             var pending: [StagedFile] = []
             for journal in journals {
@@ -348,7 +361,7 @@ public final class StagingArea: Sendable {
                 name.hasSuffix(Self.planSuffix)
                     || name.hasSuffix(StagingPair.journalSuffix) && !Journal.isSpare(session.directory + "/" + name)
             })
-                || Self.holdsRemovals(kept, in: session.directory)
+                || Self.holdsRequests(kept, in: session.directory)
             {
                 close(session.lockDescriptor)
             } else {
@@ -397,12 +410,12 @@ public final class StagingArea: Sendable {
         close(session.lockDescriptor)
     }
 
-    /// Whether one of these files is a journal of removals with something in it.
-    private static func holdsRemovals(_ names: [String], in directory: String) -> Bool {
+    /// Whether one of these files is a journal of removals or markers with something in it.
+    private static func holdsRequests(_ names: [String], in directory: String) -> Bool {
         names.contains { name in
             var status = stat()
-            return name.hasSuffix(RemovalJournal.suffix) && stat(directory + "/" + name, &status) == 0
-                && status.st_size > 0
+            return (name.hasSuffix(RemovalJournal.suffix) || name.hasSuffix(MarkerJournal.suffix))
+                && stat(directory + "/" + name, &status) == 0 && status.st_size > 0
         }
     }
 
@@ -444,10 +457,16 @@ public final class StagingArea: Sendable {
     }
 }
 
-/// A journal of removals that an ended mount did not make.
-public struct LeftRemovals: Sendable, Equatable {
+/// A journal of requests that an ended mount had acknowledged and not carried out.
+public struct LeftRequests<Request: Sendable>: Sendable {
     let path: String
-    public let removals: [Removal]
+    /// Those for one key are in their order.
+    public let requests: [Request]
+
+    /// They are in another journal.
+    func remove() {
+        unlink(path)
+    }
 }
 
 /// Staged data of a bucket that is not this mount's.

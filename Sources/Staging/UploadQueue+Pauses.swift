@@ -4,41 +4,7 @@ internal import Base
 internal import ObjectModel
 internal import ObjectStore
 
-/// The uploads of files that were just closed.
-struct HeldBack {
-    var burst = CloseBurst()
-    /// Told when they may begin.
-    var turns: [OneShot<Void>] = []
-}
-
 extension UploadQueue {
-    /// A file was closed: what its upload is to wait for. Under the file's lock.
-    func holdBack() -> OneShot<Void> {
-        let turn = OneShot<Void>()
-        let isFirst = bursts.withLock { held in
-            held.burst.close()
-            if held.turns.isEmpty { held.burst.begin() }
-            held.turns.append(turn)
-            return held.turns.count == 1
-        }
-        if isFirst { Task { await self.letGoAfterPause() } }
-        return turn
-    }
-
-    private func letGoAfterPause() async {
-        while true {
-            try? await time.sleep(nanoseconds: CloseBurst.pauseNanoseconds)
-            let turns = bursts.withLock { held -> [OneShot<Void>]? in
-                guard held.burst.hasPaused() else { return nil }
-                defer { held.turns = [] }
-                return held.turns
-            }
-            guard let turns else { continue }
-            for turn in turns { turn.set(()) }
-            return
-        }
-    }
-
     /// Properties alone wait a moment for more of their kind.
     func linger(_ file: StagedFile) async {
         let isPropertiesOnly = file.state.withLock {

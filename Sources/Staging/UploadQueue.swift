@@ -51,7 +51,8 @@ public final class UploadQueue: Sendable {
     let parts: AsyncLimiter
     let layout: PartLayout
     let observers = Lock((published: [Published](), conflicted: [Conflicted]()))
-    let bursts = Lock(HeldBack())
+    /// Holds the uploads of files back that were just closed, or renamed after that.
+    private let closes: BurstGate
     private let proven = Atomic<Bool>(false)
     private let failures = Atomic<Int>(0)
 
@@ -66,6 +67,8 @@ public final class UploadQueue: Sendable {
         self.time = time
         self.log = log
         self.fetch = fetch
+        closes = BurstGate(
+            Burst(pauseNanoseconds: 50_000_000, holdNanosecondsMax: 500_000_000), time: time)
         files = AsyncLimiter(limit: configuration.fileCountMax)
         parts = AsyncLimiter(limit: configuration.partCountMax)
         layout = PartLayout(
@@ -108,7 +111,7 @@ public final class UploadQueue: Sendable {
             guard state.phase == .idle, !state.isHeld else { return }
             state.phase = .queued
             let mayWait = mayWait && !state.isUrgent && state.identity.byteCount <= configuration.singlePutBytes
-            state.turn = mayWait ? holdBack() : nil
+            state.turn = mayWait ? closes.holdBack() : nil
             state.worker = Task { [turn = state.turn] in
                 await turn?.wait()
                 await self.work(file)

@@ -141,9 +141,11 @@ final class MountService: Sendable {
         let queue = UploadQueue(
             store: files, area: area, configuration: uploads, time: time, log: Logger(label: "upload")
         ) { version, range throws(StoreError) in try await cache.read(version, range: range).array }
+        let markers = MarkerQueue(store: files, area: area, time: time, log: Logger(label: "marker"))
         let attributes = attributeStore(plan, time)
         let fileSystem = FileSystem(
-            store: files, cache: cache, area: area, queue: queue, removals: removals, attributes: attributes,
+            store: files, cache: cache, area: area, queue: queue, markers: markers, removals: removals,
+            attributes: attributes,
             configuration: configuration(plan, firstNodeNumber: place?.firstNodeNumber), time: time,
             log: Logger(label: "files"))
         // Offline, what waits for its upload stays where it is, for a mount that can send it.

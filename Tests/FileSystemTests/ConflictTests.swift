@@ -31,12 +31,15 @@ struct ConflictTests {
             try await two.withNode("d") { _ in
                 letTTLPass()
                 try await two.chmod("d", 0o750)
+                await two.drain()
                 letTTLPass()
                 _ = try await one.names("d")
                 #expect(try await one.status("d").attributes.permissions == 0o750)
                 try await two.chmod("d", 0o755)
+                await two.drain()
                 letTTLPass()
                 try await one.change("d") { $0.gid = 7 }
+                await one.drain()
                 letTTLPass()
                 _ = try await two.names("d")
                 for mount in [one, two] {

@@ -141,6 +141,10 @@ final class Mount: @unchecked Sendable {
         let queue = UploadQueue(
             store: settled, area: area, configuration: uploads, time: SystemTime(), log: silent
         ) { version, range throws(StoreError) in try await cache.read(version, range: range).array }
+        var late = MarkerQueue.Configuration()
+        (late.pauseNanoseconds, late.holdNanosecondsMax) = (1_000_000, 5_000_000)
+        (late.retryNanoseconds, late.retryNanosecondsMax) = (1_000_000, 5_000_000)
+        let markers = MarkerQueue(store: settled, area: area, configuration: late, time: SystemTime(), log: silent)
         let attributes =
             remembers
             ? AttributeStore(
@@ -152,7 +156,8 @@ final class Mount: @unchecked Sendable {
         configuration.gid = 1000
         configure(&configuration)
         let fileSystem = FileSystem(
-            store: settled, cache: cache, area: area, queue: queue, removals: removals, attributes: attributes,
+            store: settled, cache: cache, area: area, queue: queue, markers: markers, removals: removals,
+            attributes: attributes,
             configuration: configuration, time: time, log: silent)
         return (line, cache, area, queue, attributes, fileSystem)
     }

@@ -110,7 +110,8 @@ struct OutageTests {
         let pool = BufferPool(limitBytes: 16 * Mount.blockBytes, bufferBytes: Mount.blockBytes)
         let offline = FileSystem(
             store: OfflineStore(), cache: BlockCache(store: OfflineStore(), pool: pool), area: mount.area,
-            queue: mount.queue, configuration: mount.fileSystem.configuration, time: mount.time,
+            queue: mount.queue, markers: mount.fileSystem.markers, configuration: mount.fileSystem.configuration,
+            time: mount.time,
             log: mount.fileSystem.log)
         let counts = try await mount.requests {
             let kind = await failure { _ = try await offline.lookup(parent: 1, name: "d").get() }

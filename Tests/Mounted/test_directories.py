@@ -4,9 +4,12 @@ import errno
 import itertools
 import os
 import random
+import signal
 import stat
+import time
 
 import pytest
+from harness.counting import counting_relay
 from harness.processes import Forked
 from harness.streams import DirectoryStream
 
@@ -38,6 +41,77 @@ def test_mkdir_has_one_winner(mnt):
 
     racers = [Forked(race) for _ in range(4)]
     assert sum(racer.result() for racer in racers) == 20
+
+
+def test_mkdir_is_a_lock_among_machines(mnt, bucket):
+    """Also where this mount believes that the name is free: who was faster is told by the store."""
+    (mnt / "shared").mkdir()
+    time.sleep(1.1)
+    for index in range(5):
+        name = f"shared/lock{index}"
+        assert not (mnt / name).exists()
+        bucket.put(name + "/", b"")
+        with pytest.raises(FileExistsError):
+            os.mkdir(mnt / name)
+    # And where a lock was given back, however early.
+    (mnt / "new").mkdir()
+    for _ in range(3):
+        (mnt / "new/lock").mkdir()
+        os.rmdir(mnt / "new/lock")
+    bucket.put("new/lock/", b"")
+    with pytest.raises(FileExistsError):
+        os.mkdir(mnt / "new/lock")
+
+
+@pytest.mark.unmounted
+@pytest.mark.first_server
+def test_a_tree_of_directories_is_few_requests(mount, mnt, bucket):
+    """As tar and cp -a make it: a directory, its mode, and its time in the end, each a call of its own."""
+    with counting_relay(bucket.server.endpoint) as relay:
+        mount.endpoint = relay.endpoint
+        mount.start()
+        relay.reset()
+        begin = time.monotonic()
+        for index in range(30):
+            os.makedirs(mnt / f"tree/d{index}/below")
+        for index in range(30):
+            os.chmod(mnt / f"tree/d{index}", 0o750)
+            os.utime(mnt / f"tree/d{index}", (1_000_000, 1_000_000))
+        seconds = time.monotonic() - begin
+        mount.flush()
+        sent = relay.counts()["PUT"]
+        mount.stop()
+    # A marker may be on its way when the next change of it comes.
+    assert 61 <= sent <= 91, sent
+    # One round trip for each call would be 3.6 s.
+    assert seconds < 1.5, f"{seconds:.2f} s"
+    assert len([key for key in bucket.keys() if key.startswith("tree/")]) == 61
+    mount.endpoint = None
+    mount.start()
+    found = os.stat(mnt / "tree/d7")
+    assert stat.S_IMODE(found.st_mode) == 0o750 and found.st_mtime == 1_000_000
+    mount.stop()
+
+
+@pytest.mark.needs("pail")
+@pytest.mark.unmounted
+def test_directories_survive_kill(mount, mnt):
+    """What was acknowledged is there with the next mount at once, and in the bucket in the end."""
+    with mount.through_relay() as relay:
+        (mnt / "tree").mkdir()
+        relay.set("503")
+        for index in range(20):
+            os.makedirs(mnt / f"tree/d{index}")
+            os.chmod(mnt / f"tree/d{index}", 0o700 + index)
+        os.kill(mount.daemon(), signal.SIGKILL)
+        mount.wait_until_no_daemon()
+        relay.set("none")
+        mount.start()
+        for _ in range(2):
+            assert sorted(os.listdir(mnt / "tree")) == sorted(f"d{index}" for index in range(20))
+            for index in range(20):
+                assert stat.S_IMODE(os.stat(mnt / f"tree/d{index}").st_mode) == 0o700 + index
+            mount.remount()
 
 
 def test_rmdir(mnt, mount):

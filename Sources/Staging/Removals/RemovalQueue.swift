@@ -113,8 +113,8 @@ public final class RemovalQueue: Sendable {
     }
 
     /// Goes on with what an ended mount had acknowledged. Each is removed only if it is still what it was then.
-    public func adopt(_ left: LeftRemovals) {
-        for removal in left.removals {
+    public func adopt(_ left: LeftRequests<Removal>) {
+        for removal in left.requests {
             do throws(StagingError) {
                 try journal.append(removal)
             } catch {
@@ -127,7 +127,7 @@ public final class RemovalQueue: Sendable {
                 state.waiting.append(key)
             }
         }
-        unlink(left.path)
+        left.remove()
         pump()
     }
 

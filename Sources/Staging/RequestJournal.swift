@@ -1,41 +1,32 @@
-// The journal of removals that were acknowledged before the store had made them.
+// The journal of small requests that were acknowledged before the store had carried them out.
 
 internal import Base
 internal import Glibc
-public import ObjectModel
+internal import ObjectModel
 
-/// An object that is to be removed: only as long as it is what the program removed.
-public struct Removal: Sendable, Equatable {
-    public let version: ObjectVersion
-    /// The store's LastModified of that version, in seconds; nil when it is not known (this mount wrote it).
-    public let storeSeconds: Int64?
-    /// When the removal was acknowledged, by this machine's clock, in seconds.
-    public let acknowledgedSeconds: Int64
+/// What was acknowledged before the store was asked for it, and survives the process: a removal, a directory's marker.
+protocol JournalledRequest: Sendable {
+    /// Of the journal's file name.
+    static var journalSuffix: String { get }
 
-    public init(_ version: ObjectVersion, storeSeconds: Int64?, acknowledgedSeconds: Int64) {
-        self.version = version
-        self.storeSeconds = storeSeconds
-        self.acknowledgedSeconds = acknowledgedSeconds
-    }
+    var key: ObjectKey { get }
 
-    /// Whether an object found long after is still the one that was removed. The same bytes written anew have the same
-    /// ETag, so the time counts, too; in doubt it is another one, and stays.
-    func isStill(_ info: ObjectInfo) -> Bool {
-        guard info.version.etag == version.etag else { return false }
-        guard let storeSeconds else { return info.lastModified.seconds <= acknowledgedSeconds }
-        return info.lastModified.seconds == storeSeconds
-    }
+    func encode(into encoder: inout ByteEncoder)
+    /// Nil when the bytes hold none.
+    init?(from decoder: inout ByteDecoder)
 }
 
-/// One append-only file of a mount's state directory: removals, and which of them are over. It is emptied whenever none is
-/// left. What it says survives kill -9: a record is one `write(2)`, and a torn last one was not acknowledged. Thread-safe.
-final class RemovalJournal: Sendable {
+/// One append-only file of a mount's state directory: requests of one kind, and which of them are over. It is emptied
+/// whenever none is left. What it says survives kill -9: a record is one `write(2)`, and a torn last one was not
+/// acknowledged. Thread-safe.
+final class RequestJournal<Request: JournalledRequest>: Sendable {
     private struct State {
         var descriptor: Int32 = -1
-        var openCount = 0
+        /// Keys with requests that are not over.
+        var open: Set<ObjectKey> = []
     }
 
-    static let suffix = ".removals"
+    static var suffix: String { Request.journalSuffix }
 
     private enum Tag: UInt8 {
         case acknowledged = 1
@@ -55,16 +46,11 @@ final class RemovalJournal: Sendable {
         state.withLock { if $0.descriptor >= 0 { close($0.descriptor) } }
     }
 
-    /// After this the removal survives the process.
-    func append(_ removal: Removal) throws(StagingError) {
+    /// After this the request survives the process; also beside earlier ones for the same key.
+    func append(_ request: Request) throws(StagingError) {
         let bytes = Self.record { encoder in
             encoder.put(Tag.acknowledged.rawValue)
-            encoder.put(removal.version.key.string)
-            encoder.put(removal.version.etag.value)
-            encoder.put(removal.version.byteCount)
-            encoder.put(removal.storeSeconds != nil)
-            encoder.put(removal.storeSeconds ?? 0)
-            encoder.put(removal.acknowledgedSeconds)
+            request.encode(into: &encoder)
         }
         try state.withLock { state throws(StagingError) in
             if state.descriptor < 0 {
@@ -72,12 +58,12 @@ final class RemovalJournal: Sendable {
                 guard state.descriptor >= 0 else { throw .disk(code: errno, action: "creating \(path)") }
             }
             try write(bytes, to: state.descriptor)
-            state.openCount += 1
+            state.open.insert(request.key)
         }
     }
 
-    /// These removals are over: made, or given up. That one is not written down is no harm but a question to the store at
-    /// the next mount, unless the key is used again: so whoever waits for the key is let go only when this succeeded.
+    /// All requests for these keys (each named once) are over: made, or given up. That one is not written down is no harm but a question to the
+    /// store at the next mount, unless the key is used again: so whoever waits for the key is let go only when this succeeded.
     func end(_ keys: [ObjectKey]) throws(StagingError) {
         let bytes = Self.record { encoder in
             encoder.put(Tag.ended.rawValue)
@@ -86,17 +72,17 @@ final class RemovalJournal: Sendable {
         }
         try state.withLock { state throws(StagingError) in
             guard state.descriptor >= 0 else { return }
-            if state.openCount == keys.count {
+            if state.open.count == keys.count(where: { state.open.contains($0) }) {
                 guard ftruncate(state.descriptor, 0) == 0 else { throw .disk(code: errno, action: "emptying \(path)") }
             } else {
                 try write(bytes, to: state.descriptor)
             }
-            state.openCount -= keys.count
+            state.open.subtract(keys)
         }
     }
 
     /// What a journal of an ended mount says is not over; nil when the file is damaged before its end.
-    static func load(_ path: String) -> [Removal]? {
+    static func load(_ path: String) -> [Request]? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return errno == ENOENT ? [] : nil }
         defer { close(descriptor) }
@@ -110,9 +96,9 @@ final class RemovalJournal: Sendable {
         return decode(bytes)
     }
 
-    /// See `load`. Of one key the last record counts.
-    static func decode(_ bytes: [UInt8]) -> [Removal]? {
-        var open: [ObjectKey: Removal] = [:]
+    /// See `load`. Those of one key are in their order.
+    static func decode(_ bytes: [UInt8]) -> [Request]? {
+        var open: [ObjectKey: [Request]] = [:]
         var position = 0
         while position < bytes.count {
             var head = ByteDecoder(bytes, from: position)
@@ -125,14 +111,8 @@ final class RemovalJournal: Sendable {
             var body = ByteDecoder(payload, from: 0)
             switch body.integer().flatMap(Tag.init) {
             case .acknowledged:
-                guard let key = body.string().flatMap({ ObjectKey($0) }),
-                    let etag = body.string().flatMap({ ETag($0) }),
-                    let byteCount = body.count(), let hasTime = body.bool(), let time: Int64 = body.integer(),
-                    let acknowledged: Int64 = body.integer()
-                else { return nil }
-                open[key] = Removal(
-                    ObjectVersion(key: key, etag: etag, byteCount: byteCount), storeSeconds: hasTime ? time : nil,
-                    acknowledgedSeconds: acknowledged)
+                guard let request = Request(from: &body) else { return nil }
+                open[request.key, default: []].append(request)
             case .ended:
                 guard let count: UInt32 = body.integer() else { return nil }
                 for _ in 0..<count {
@@ -142,7 +122,7 @@ final class RemovalJournal: Sendable {
             case nil: return nil
             }
         }
-        return Array(open.values)
+        return open.values.flatMap { $0 }
     }
 
     /// Length and checksum, then what `fill` encodes.

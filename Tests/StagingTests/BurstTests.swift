@@ -10,20 +10,20 @@ import Testing
 @testable import Staging
 
 @Suite(.timeLimit(.minutes(3)))
-struct CloseBurstTests {
+struct BurstTests {
     /// A burst ends with the first pause, or after half a second; and so does the next one.
     @Test func lastsUntilAPauseAndNotForEver() {
-        var burst = CloseBurst()
+        var burst = Burst(pauseNanoseconds: 50, holdNanosecondsMax: 500)
         for _ in 0..<2 {
-            burst.close()
+            burst.add()
             burst.begin()
             var looks = 0
             repeat {
-                burst.close()
+                burst.add()
                 looks += 1
             } while !burst.hasPaused()
             #expect(looks == 10)
-            burst.close()
+            burst.add()
             burst.begin()
             let hasPaused = burst.hasPaused()
             #expect(hasPaused, "a file on its own waits for one pause")
