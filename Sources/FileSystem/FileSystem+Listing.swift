@@ -256,6 +256,8 @@ extension FileSystem {
     /// A directory's own listing shows its marker, and so whether its attributes are still what they were.
     private func noteMarker(_ marker: ListedObject?, of dentry: Dentry, startedAt: UInt64, _ tree: inout Tree) {
         if dentry.node.state.withLock({ $0.hasPendingMarker }) { return }
+        // There was none, as far as is known: so no time of one that might be another now.
+        let isFirst = marker != nil && (dentry.directory!.hasMarker == false || isKnownWithoutMarker(dentry))
         dentry.directory!.hasMarker = marker != nil
         guard configuration.attributePolicy != .listing, dentry.node.number != Tree.rootNumber else { return }
         let isChanged = dentry.node.state.withLock { state in
@@ -264,7 +266,7 @@ extension FileSystem {
                 state.storeTime = marker?.lastModified
                 state.markerWrittenAt = nil
             }
-            guard state.isOfOtherMarker(marker) else { return false }
+            guard isFirst || state.isOfOtherMarker(marker) else { return false }
             state.validatedAt = 0
             state.markerKnownAt = 0
             return true
@@ -273,6 +275,11 @@ extension FileSystem {
         tree.invalidations.append(.node(dentry.node.number))
         // Nor does a node that is made anew get what was learnt of the old one.
         if let parent = dentry.parent, let name = dentry.name { parent.directory?.known[name] = nil }
+    }
+
+    private func isKnownWithoutMarker(_ dentry: Dentry) -> Bool {
+        guard let name = dentry.name, case .nothing = dentry.parent?.directory?.known[name] else { return false }
+        return true
     }
 
     func hasPendingBelow(_ dentry: Dentry) -> Bool {

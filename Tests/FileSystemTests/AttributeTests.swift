@@ -216,6 +216,22 @@ struct AttributeTests {
         #expect(try await mount.status("d").attributes.permissions == 0o700)
     }
 
+    /// A directory that had no marker gets one by another client: its attributes show.
+    @Test(arguments: [false, true]) func regression_theFirstMarkerShows(isHeld: Bool) async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "d/f")
+        let other = try Mount(store: mount.store, time: mount.time)
+        #expect(try await mount.status("d").attributes.permissions == 0o755)
+        _ = try await mount.list("")
+        let held = isHeld ? try await mount.fileSystem.lookup(parent: 1, name: "d").get() : nil
+        defer { if let held { mount.fileSystem.forget(held.number, count: 1) } }
+        #expect(try await mount.names("d") == ["f"])
+        try await other.chmod("d", 0o700)
+        mount.expire()
+        #expect(try await mount.names("d") == ["f"])
+        #expect(try await mount.status("d").attributes.permissions == 0o700)
+    }
+
     /// s3fs has the target as content: once such a link has shown, no small object is listed as a file before it was asked for.
     @Test func regression_linksOfS3fsAreNoFilesInListings() async throws {
         let mount = try Mount { $0.ttlNanoseconds = 1_000_000_000 }
