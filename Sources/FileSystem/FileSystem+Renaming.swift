@@ -387,6 +387,8 @@ extension FileSystem {
         }
         for prefix in [oldPrefix, newPrefix] { try await settleMarkers(below: prefix) }
         try await secureCopies(of: oldPrefix)
+        // So that it can be put back.
+        if let target, let marker = ObjectKey(newPrefix) { try await learnMarker(marker, of: target) }
         // What is remembered as absent may have been made by another client since. A replaced directory is known to be empty.
         async let isFree = Result.of { () async throws(FileSystemError) in
             if target != nil { return true }
@@ -413,11 +415,14 @@ extension FileSystem {
 
         // The old tree is whole until the end. A copy that failed may have been done all the same, so each that was begun is
         // taken back unless it was refused, and no other: there may be objects of others by now. The marker of an empty
-        // directory that was to be replaced stays.
+        // directory that was to be replaced stays, and is again as it was.
         let begun = Lock<Set<ObjectKey>>([])
         func takeBack() async {
             area.remove(plan)
-            let made = begun.withLock { $0 }.filter { target == nil || $0.bytes != newPrefix }
+            var made = begun.withLock { $0 }
+            if let target, let marker = ObjectKey(newPrefix), made.remove(marker) != nil {
+                await restoreMarker(marker, of: target)
+            }
             await removeAll(made.sorted { $0.bytes.count > $1.bytes.count })
         }
         var copied: [ObjectVersion: ObjectVersion] = [:]
@@ -652,6 +657,16 @@ extension FileSystem {
         }
         let markers = objects.filter(isMarker).map(\.key.bytes)
         return found.union(markers).sorted { $0.count > $1.count }.compactMap { ObjectKey($0) }
+    }
+
+    private func restoreMarker(_ key: ObjectKey, of node: Node) async {
+        let (attributes, properties) = node.state.withLock { ($0.attributes, $0.properties) }
+        do throws(FileSystemError) {
+            try await putMarker(key, node: node, attributes: attributes, properties: properties ?? ObjectProperties())
+        } catch {
+            log.error(
+                "the attributes of a directory that was not replaced are lost: \(error)", metadata: ["key": "\(key)"])
+        }
     }
 
     private func removeAll(_ keys: [ObjectKey]) async {

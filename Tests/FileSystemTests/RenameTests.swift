@@ -234,6 +234,28 @@ struct RenameTests {
         #expect(try await mount.text("target/f") == "x")
     }
 
+    /// Nor has it the attributes of what was to replace it.
+    @Test(arguments: [false, true]) func regression_aDirectoryThatIsNotReplacedKeepsItsAttributes(
+        isExplicit: Bool
+    ) async throws {
+        let mount = try Mount()
+        try await mount.makeDirectory("target", mode: 0o700)
+        if isExplicit { try await mount.makeDirectory("source") }
+        mount.store.write("x", at: "source/f")
+        mount.expire()
+        mount.store.setFaults(
+            isExplicit
+                ? FaultPlan().adding(.serverFault, on: .copyObject, key: "target/f", when: .always)
+                : FaultPlan().adding(.lostAnswer, on: .putObject, key: "target/"))
+        #expect(await failure { try await mount.rename("source", to: "target") } != nil)
+        mount.store.setFaults(FaultPlan())
+        mount.fileSystem.refresh(path: "")
+        #expect(try await mount.status("target").attributes.permissions == 0o700)
+        #expect(mount.store.info(at: "target/")?.properties.metadata["mode"] == "\(0o40700)")
+        #expect(try await mount.names("target").isEmpty)
+        #expect(try await mount.text("source/f") == "x")
+    }
+
     /// A close() between the removal and the end of an open file must not bring it back.
     @Test func regression_closeDuringUnlink() async throws {
         let mount = try Mount()
