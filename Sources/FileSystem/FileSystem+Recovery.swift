@@ -54,8 +54,8 @@ extension FileSystem {
     private func graft(_ file: StagedFile) -> Node? {
         guard file.key.bytes.hasPrefix(configuration.prefix) else { return nil }
         let path = file.key.bytes.dropFirst(configuration.prefix.count)
-        var segments = path.string.split(separator: "/", omittingEmptySubsequences: false).map {
-            ByteString(String($0))
+        var segments = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
+            ByteString(String(Substring($0)))
         }
         guard let last = segments.popLast(), let name = NameCodec.name(forSegment: last) else { return nil }
         let metadata = file.properties.metadata
@@ -214,7 +214,7 @@ extension FileSystem {
             }
             for await error in group where failure == nil { failure = error }
         }
-        let prefix = ByteString(text.split(separator: "/").joined(separator: "/"))
+        let prefix = ByteString(text.pathComponents.joined(separator: "/"))
         do throws(FileSystemError) {
             try await settleMarkers(below: configuration.prefix + (prefix.isEmpty ? "" : prefix + "/"))
         } catch {
@@ -231,8 +231,8 @@ extension FileSystem {
 
     /// Whether one path is, or is below, another; slashes in front of either do not count.
     static func isPath(_ path: String, atOrBelow text: String) -> Bool {
-        let directory = text.split(separator: "/")
-        return path.split(separator: "/").prefix(directory.count) == directory[...]
+        let directory = text.pathComponents
+        return path.pathComponents.prefix(directory.count).elementsEqual(directory) { $0.hasSameBytes(as: $1) }
     }
 
     /// fsync(2) of a directory: everything below it.

@@ -26,7 +26,7 @@ struct ByteStringTests {
     @Test(arguments: 0..<20 as Range<UInt64>)
     func againstByteArrays(_ seed: UInt64) {
         var dice = Dice(seed: seed)
-        let alphabet = ["a", "b", "/", "e", "\u{301}", "\u{e9}", "\u{65e5}", "\u{1f600}", "\u{fffd}"]
+        let alphabet = ["a", "b", "/", "e", "\u{301}", "\u{e9}", "\u{65e5}", "\u{1f600}", "\u{fffd}", "\u{600}"]
         func text() -> String {
             (0..<Int.random(in: 0...4, using: &dice)).map { _ in alphabet.randomElement(using: &dice)! }.joined()
         }
@@ -37,6 +37,8 @@ struct ByteStringTests {
             #expect((leftText < rightText) == leftBytes.lexicographicallyPrecedes(rightBytes))
             #expect((leftText == rightText) == (leftBytes == rightBytes))
             #expect(leftText.hasPrefix(rightText) == leftBytes.starts(with: rightBytes))
+            #expect(leftText.hasSuffix(rightText) == leftBytes.reversed().starts(with: rightBytes.reversed()))
+            #expect(left.pathComponents.map { Array($0.utf8) } == leftBytes.split(separator: 0x2f).map { Array($0) })
             let joined = leftText + rightText
             #expect(Array(joined.utf8) == leftBytes + rightBytes)
             #expect(joined.hasPrefix(leftText))

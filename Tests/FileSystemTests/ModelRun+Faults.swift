@@ -11,10 +11,12 @@ import ObjectStore
 /// The model at one moment, contents included: the files of a `ModelTree` change in place.
 struct ModelState {
     let entries: [String: ModelTree.Entry]
+    private let spelling: Spelling
     private let files: [(file: ModelTree.File, bytes: [UInt8], mode: UInt32, modified: Timestamp?)]
 
     init(_ model: ModelTree) {
         entries = model.entries
+        spelling = model.spelling
         files = model.entries.values.compactMap { $0.file }.map { ($0, $0.bytes, $0.mode, $0.modified) }
     }
 
@@ -27,6 +29,7 @@ struct ModelState {
         }
         var tree = ModelTree()
         tree.entries = entries
+        tree.spelling = spelling
         return tree
     }
 
@@ -152,7 +155,7 @@ extension ModelRun {
     private func half(_ before: ModelState, _ after: ModelState, oldIsOpen: Bool) async throws -> ModelState {
         var tree = after.restore()
         for (path, entry) in before.entries where tree.entries[path] == nil {
-            guard (try? await mount.status(path)) != nil else { continue }
+            guard (try? await mount.status(model.spelling.shown(path))) != nil else { continue }
             guard let file = entry.file else {
                 tree.entries[path] = entry
                 continue

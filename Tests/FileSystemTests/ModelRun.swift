@@ -28,7 +28,10 @@ final class ModelRun {
     private var isAgain = false
 
     /// - Parameter isSmall: files are sent in parts, and the staging has room for two or three of them.
-    init(faultSeed: UInt64? = nil, diskSeed: UInt64? = nil, turnSeed: UInt64? = nil, isSmall: Bool = false) throws {
+    init(
+        faultSeed: UInt64? = nil, diskSeed: UInt64? = nil, turnSeed: UInt64? = nil, isSmall: Bool = false,
+        spelling: Spelling = .plain
+    ) throws {
         mount = try Mount(
             store: MemoryStore(time: storeTime), stagingLimitBytes: isSmall ? 24_000 : nil,
             disk: StagingDisk { [disk] in disk.room($0) }, isSmall: isSmall)
@@ -38,6 +41,7 @@ final class ModelRun {
             other = try Mount(
                 store: mount.store, time: mount.time, stagingLimitBytes: isSmall ? 24_000 : nil, isSmall: isSmall)
         }
+        model.spelling = spelling
         dice = faultSeed.map { SplitMix64(seed: $0) }
         diskDice = diskSeed.map { SplitMix64(seed: $0) }
     }
@@ -49,11 +53,12 @@ final class ModelRun {
     /// back in time is one too.
     static func run(
         _ calls: [RandomCall], faultSeed: UInt64? = nil, diskSeed: UInt64? = nil, turnSeed: UInt64? = nil,
-        isSmall: Bool = false
+        isSmall: Bool = false, spelling: Spelling = .plain
     ) async -> Difference? {
         await differenceInTime { say in
             let run = try ModelRun(
-                faultSeed: faultSeed, diskSeed: diskSeed, turnSeed: turnSeed, isSmall: isSmall)
+                faultSeed: faultSeed, diskSeed: diskSeed, turnSeed: turnSeed, isSmall: isSmall,
+                spelling: spelling)
             for (index, call) in calls.enumerated() {
                 say("in step \(index), \(call)")
                 try await run.step(call)
@@ -104,7 +109,7 @@ final class ModelRun {
     func step(_ call: RandomCall) async throws {
         // So that a sequence has the same turns with and without it.
         if case .setWall = call {} else if turnDice != nil, turnDice!.next() % 3 == 0 { try await handOver() }
-        let mount = mount
+        let (mount, spelling) = (mount, model.spelling)
         startFaults(for: call)
         defer { endFaults() }
         switch call {
@@ -116,7 +121,7 @@ final class ModelRun {
                 file.truncate(to: 0)
                 file.write(bytes, at: 0)
             } _: {
-                try await mount.write(path, bytes)
+                try await mount.write(spelling.shown(path), bytes)
             }
         case .append(let path, let count, let fill):
             let bytes = RandomCall.bytes(count: max(count, 1), fill: fill)
@@ -126,8 +131,8 @@ final class ModelRun {
                 file.write(bytes, at: file.bytes.count)
             } _: {
                 // A part may have been written.
-                if isAgain, let end { try await mount.truncate(path, to: end) }
-                try await mount.append(path, bytes)
+                if isAgain, let end { try await mount.truncate(spelling.shown(path), to: end) }
+                try await mount.append(spelling.shown(path), bytes)
             }
         case .create(let slot, let path, let mode):
             guard slots[slot] == nil else { return }
@@ -135,7 +140,7 @@ final class ModelRun {
             try await expect {
                 try $0.make(path, .file(file))
             } _: {
-                slots[slot] = (try await mount.create(path, mode: mode), file, true)
+                slots[slot] = (try await mount.create(spelling.shown(path), mode: mode), file, true)
             }
         case .open(let slot, let path, let write):
             guard slots[slot] == nil else { return }
@@ -143,7 +148,7 @@ final class ModelRun {
             try await expect {
                 file = try $0.file(path)
             } _: {
-                let opened = try await mount.open(path, write: write)
+                let opened = try await mount.open(spelling.shown(path), write: write)
                 if let file { slots[slot] = (opened, file, write) } else { try await mount.close(opened) }
             }
         case .write(let slot, let offset, let count, let fill):
@@ -179,7 +184,7 @@ final class ModelRun {
             try await expect {
                 try $0.file(path).truncate(to: count)
             } _: {
-                try await mount.truncate(path, to: count)
+                try await mount.truncate(spelling.shown(path), to: count)
             }
         case .chmod(let path, let mode):
             if case .symlink? = model.entries[path] { return }
@@ -190,44 +195,44 @@ final class ModelRun {
                     try $0.file(path).mode = mode
                 }
             } _: {
-                try await mount.chmod(path, mode)
+                try await mount.chmod(spelling.shown(path), mode)
             }
         case .setModified(let path, let seconds):
             let time = Timestamp(seconds: seconds, nanoseconds: 123_456_789)
             try await expect {
                 try $0.entry(path).file?.modified = time
             } _: {
-                try await mount.setModified(path, time)
+                try await mount.setModified(spelling.shown(path), time)
             }
         case .makeDirectory(let path, let mode):
             try await expect {
                 try $0.make(path, .directory(mode: mode))
             } _: {
-                try await mount.makeDirectory(path, mode: mode)
+                try await mount.makeDirectory(spelling.shown(path), mode: mode)
             }
         case .symlink(let path, let target):
             try await expect {
                 try $0.make(path, .symlink(target))
             } _: {
-                try await mount.symlink(path, to: target)
+                try await mount.symlink(spelling.shown(path), to: target)
             }
         case .unlink(let path):
             try await expect(needsRoom: false) {
                 try $0.unlink(path)
             } _: {
-                try await mount.unlink(path)
+                try await mount.unlink(spelling.shown(path))
             }
         case .removeDirectory(let path):
             try await expect(needsRoom: false) {
                 try $0.removeDirectory(path)
             } _: {
-                try await mount.removeDirectory(path)
+                try await mount.removeDirectory(spelling.shown(path))
             }
         case .rename(let old, let new, let mustBeNew):
             try await expect {
                 try $0.rename(old, to: new, mustBeNew: mustBeNew)
             } _: {
-                try await mount.rename(old, to: new, mustBeNew: mustBeNew)
+                try await mount.rename(spelling.shown(old), to: spelling.shown(new), mustBeNew: mustBeNew)
             }
         case .drain:
             if dice != nil || diskDice != nil { await mount.drain() }
@@ -246,17 +251,17 @@ final class ModelRun {
             try await changeRemotely(path) {
                 guard model.takesRemotely(path) else { return }
                 let bytes = RandomCall.bytes(count: count, fill: fill)
-                mount.store.write(bytes, at: path)
+                mount.store.write(bytes, at: spelling.key(path))
                 model.writeRemotely(path, bytes, mode: 0o644)
             }
         case .removeRemotely(let path):
             try await changeRemotely(path) {
                 guard let entry = model.entries[path], !entry.isDirectory else { return }
-                mount.store.remove(at: path)
+                mount.store.remove(at: spelling.key(path))
                 model.entries[path] = nil
                 // Directories that had nothing but this are gone with it.
                 var above = ModelTree.parent(of: path)
-                while !above.isEmpty, mount.store.keys(under: above + "/").isEmpty {
+                while !above.isEmpty, mount.store.keys(under: spelling.key(above) + "/").isEmpty {
                     model.entries[above] = nil
                     above = ModelTree.parent(of: above)
                 }
@@ -320,17 +325,20 @@ final class ModelRun {
     }
 
     private func compareDirectory(_ path: String) async throws {
-        let found = try await mount.list(path)
+        let spelling = model.spelling
+        let found = try await mount.list(spelling.shown(path))
         let wanted = model.children(of: path)
-        guard found.map(\.name).sorted() == wanted.sorted() else {
-            throw Difference("'\(path)' lists \(found.map(\.name)), not \(wanted)")
+        let names = found.map { spelling.letter(shown: $0.name) ?? "\($0.name.debugDescription)?" }
+        guard names.sorted() == wanted.sorted() else {
+            throw Difference("'\(path)' lists \(names), not \(wanted)")
         }
-        for entry in found {
-            let inner = path.isEmpty ? entry.name : path + "/" + entry.name
+        for (name, entry) in zip(names, found) {
+            let inner = path.isEmpty ? name : path + "/" + name
+            let shown = spelling.shown(inner)
             // What another mount has made of a directory's attributes shows when it is listed (doc/semantics.md).
-            if turnDice != nil, entry.kind == .directory { _ = try await mount.list(inner) }
+            if turnDice != nil, entry.kind == .directory { _ = try await mount.list(shown) }
             let status: FileStatus
-            do { status = try await mount.status(inner) } catch { throw Difference("stat '\(inner)': \(error)") }
+            do { status = try await mount.status(shown) } catch { throw Difference("stat '\(inner)': \(error)") }
             try await compare(inner, entry.kind, status)
         }
     }
@@ -344,7 +352,7 @@ final class ModelRun {
             }
             try await compareDirectory(path)
         case .symlink(let target):
-            let found = try await mount.readSymlink(path)
+            let found = try await mount.readSymlink(model.spelling.shown(path))
             guard status.kind == .symlink, found == target, listedKind != .directory else {
                 throw Difference("'\(path)' is \(status) to '\(found)', not a symlink to '\(target)'")
             }
@@ -362,7 +370,9 @@ final class ModelRun {
                 throw Difference("'\(path)' was modified \(status.attributes.modified), not \(modified)")
             }
             let bytes: [UInt8]
-            do { bytes = try await mount.read(path) } catch { throw Difference("reading '\(path)': \(error)") }
+            do { bytes = try await mount.read(model.spelling.shown(path)) } catch {
+                throw Difference("reading '\(path)': \(error)")
+            }
             if bytes != file.bytes { throw Difference("'\(path)' reads \(Self.difference(bytes, file.bytes))") }
         }
     }
@@ -376,33 +386,34 @@ final class ModelRun {
     /// What fsync has acknowledged is in the bucket, if the file has a name still.
     private func compareStored(_ file: ModelTree.File) throws {
         guard let path = model.entries.first(where: { $0.value.file === file })?.key else { return }
-        guard mount.store.bytes(at: path) == file.bytes else {
+        guard mount.store.bytes(at: model.spelling.key(path)) == file.bytes else {
             throw Difference("fsync of '\(path)' stored something else")
         }
     }
 
     /// The bucket holds the model, and nothing else.
     func compareBucket() async throws {
-        var keys = Set(mount.store.keys())
+        var keys = Set(mount.store.keys().map { ByteString($0) })
         for (path, entry) in model.entries {
+            let key = model.spelling.key(path)
             switch entry {
             case .directory(let mode):
-                guard !mount.store.keys(under: path + "/").isEmpty else { throw Difference("no key under '\(path)/'") }
-                if keys.remove(path + "/") != nil, let mode {
-                    guard storedMode(path + "/") == mode else { throw Difference("mode of '\(path)/' in the bucket") }
+                guard !mount.store.keys(under: key + "/").isEmpty else { throw Difference("no key under '\(path)/'") }
+                if keys.remove(ByteString(key + "/")) != nil, let mode {
+                    guard storedMode(key + "/") == mode else { throw Difference("mode of '\(path)/' in the bucket") }
                 }
             case .symlink(let target):
-                guard let info = mount.store.info(at: path), info.version.byteCount == 0,
+                guard let info = mount.store.info(at: key), info.version.byteCount == 0,
                     AttributeCodec.symlinkTarget(of: info.properties.metadata) == target
                 else { throw Difference("no symlink '\(path)' in the bucket") }
-                keys.remove(path)
+                keys.remove(ByteString(key))
             case .file(let file):
-                guard let bytes = mount.store.bytes(at: path) else { throw Difference("no '\(path)' in the bucket") }
+                guard let bytes = mount.store.bytes(at: key) else { throw Difference("no '\(path)' in the bucket") }
                 if bytes != file.bytes {
                     throw Difference("'\(path)' in the bucket: \(Self.difference(bytes, file.bytes))")
                 }
-                guard storedMode(path) == file.mode else { throw Difference("mode of '\(path)' in the bucket") }
-                keys.remove(path)
+                guard storedMode(key) == file.mode else { throw Difference("mode of '\(path)' in the bucket") }
+                keys.remove(ByteString(key))
             }
         }
         guard keys.isEmpty else { throw Difference("in the bucket besides: \(keys.sorted())") }
@@ -413,7 +424,7 @@ final class ModelRun {
     private func storedMode(_ key: String) -> UInt32? {
         guard let info = mount.store.info(at: key) else { return nil }
         return mount.fileSystem.codec.attributes(
-            of: info.properties.metadata, kind: key.hasSuffix("/") ? .directory : .file,
+            of: info.properties.metadata, kind: key.utf8.last == UInt8(ascii: "/") ? .directory : .file,
             lastModified: info.lastModified
         ).permissions
     }

@@ -59,6 +59,18 @@ struct ModelTests {
         }
     }
 
+    /// Names that no path can spell, that are too long for one, that are no text, or that look like each other, and another
+    /// client who makes and removes such: by turns on one mount, with a store that fails, and on two mounts.
+    @Test(arguments: modelSeeds)
+    func strangeNamesAreLikeOthers(seed: Int) async {
+        let calls = RandomCall.sequence(seed: UInt64(seed) &+ 5_000_000, count: 40, meddles: true)
+        await check(seed, calls) {
+            await ModelRun.run(
+                $0, faultSeed: seed % 3 == 1 ? UInt64(seed) : nil, turnSeed: seed % 3 == 2 ? UInt64(seed) : nil,
+                isSmall: seed % 2 == 0, spelling: Spelling(seed: UInt64(seed)))
+        }
+    }
+
     /// Records the first difference of a run, and the shortest calls that lead to one.
     private func check(
         _ seed: Int, _ calls: [RandomCall], _ run: @escaping @Sendable ([RandomCall]) async -> Difference?

@@ -53,6 +53,8 @@ struct ModelTree {
     /// What a call that must fail says; the tests look at whether it fails, and at nothing finer.
     struct Refusal: Error {}
 
+    /// Which names may be made, and how long their keys are.
+    var spelling = Spelling.plain
     /// Without the root.
     var entries: [String: Entry] = [:]
 
@@ -82,7 +84,9 @@ struct ModelTree {
     }
 
     mutating func make(_ path: String, _ entry: Entry) throws(Refusal) {
-        guard isDirectory(Self.parent(of: path)), entries[path] == nil else { throw Refusal() }
+        guard isDirectory(Self.parent(of: path)), entries[path] == nil, spelling.isMakeable(path),
+            spelling.isKey(path, isDirectory: entry.isDirectory)
+        else { throw Refusal() }
         entries[path] = entry
     }
 
@@ -108,7 +112,15 @@ struct ModelTree {
             guard !mustBeNew, source.isDirectory == target.isDirectory, !target.isDirectory || isEmpty(new) else {
                 throw Refusal()
             }
+        } else if !spelling.isMakeable(new), !isSameLongName(old, new) {
+            throw Refusal()
         }
+        let moved = entries.filter { $0.key == old || source.isDirectory && $0.key.hasPrefix(old + "/") }
+        guard
+            moved.allSatisfy({
+                spelling.isKey(new + $0.key.dropFirst(old.count), isDirectory: $0.value.isDirectory)
+            })
+        else { throw Refusal() }
         entries[new] = source
         entries[old] = nil
         guard source.isDirectory else { return }
@@ -116,6 +128,12 @@ struct ModelTree {
             entries[new + path.dropFirst(old.count)] = entries[path]
             entries[path] = nil
         }
+    }
+
+    /// A name that is longer than it is shown goes with a file from directory to directory.
+    private func isSameLongName(_ old: String, _ new: String) -> Bool {
+        let (from, to) = (old.dropFirst(Self.parent(of: old).count), new.dropFirst(Self.parent(of: new).count))
+        return from.filter { $0 != "/" } == to.filter { $0 != "/" } && spelling.isKey(new, isDirectory: false)
     }
 
     /// Another client writes an object; the directories on its way come into being with it.
@@ -130,7 +148,7 @@ struct ModelTree {
 
     /// Whether another client could write an object there without making a clash of file and directory.
     func takesRemotely(_ path: String) -> Bool {
-        if isDirectory(path) { return false }
+        if isDirectory(path) || !spelling.isKey(path, isDirectory: false) { return false }
         if case .symlink? = entries[path] { return false }
         var above = Self.parent(of: path)
         while !above.isEmpty {

@@ -26,6 +26,34 @@ struct NameTests {
         #expect(try await mount.status("d").kind == .directory)
     }
 
+    /// Some characters are one with the slash before or behind them, as `String` counts: names that begin or end with such
+    /// are listed, walked, renamed, recovered and brought to the store like others.
+    @Test(arguments: ["\u{600}", "x\u{600}", "\u{301}x", "\u{200d}", "\u{d4e}"])
+    func regression_namesWhoseCharactersHoldTheSlash(name: String) async throws {
+        let mount = try Mount()
+        for other in 0..<3 { mount.store.write("x", at: "d/\(name)/\(other)\(name)/\(name)") }
+        for round in 0..<2 {
+            #expect(try await mount.names("d") == [name])
+            #expect(try await mount.names("d/\(name)") == (0..<3).map { "\($0)\(name)" })
+            for other in 0..<3 { #expect(try await mount.text("d/\(name)/\(other)\(name)/\(name)") == "x") }
+            try await mount.rename("d", to: "moved")
+            try await mount.rename("moved", to: "d")
+            if round == 0 { try await mount.remount() }
+        }
+        let file = try await mount.create("d/\(name)/\(name)")
+        try await mount.write(file, Array("pending".utf8), at: 0)
+        mount.store.setFaults(FaultPlan().adding(.throttled, on: .putObject, when: .always))
+        try await mount.kill()
+        #expect(try await mount.text("d/\(name)/\(name)") == "pending")
+        #expect(await failure { try await mount.fileSystem.flush(path: "/d/\(name)") } != nil)
+        mount.store.setFaults(FaultPlan())
+        try await mount.fileSystem.flush(path: "/d/\(name)")
+        #expect(mount.store.text(at: "d/\(name)/\(name)") == "pending")
+        mount.store.write("of another", at: "d/\(name)/\(name)")
+        mount.fileSystem.refresh(path: "/d/\(name)/\(name)")
+        #expect(try await mount.text("d/\(name)/\(name)") == "of another")
+    }
+
     /// `a` beside `a/b`: the directory has the name, the object another one.
     @Test func fileBesideDirectory() async throws {
         let mount = try Mount()

@@ -88,9 +88,18 @@ enum RandomCall: Sendable, CustomStringConvertible {
     }
 
     /// A sequence of calls; now and then somebody sets the clock.
-    static func sequence(seed: UInt64, count: Int) -> [RandomCall] {
+    /// - Parameter meddles: whether another client changes something before every fourth call.
+    static func sequence(seed: UInt64, count: Int, meddles: Bool = false) -> [RandomCall] {
         var (random, clock) = (SplitMix64(seed: seed), SplitMix64(seed: ~seed))
-        return (0..<count).flatMap { _ in
+        return (0..<count).flatMap { index in
+            if meddles, index % 4 == 3 {
+                return [
+                    Bool.random(using: &random)
+                        ? .removeRemotely(path(&random))
+                        : .writeRemotely(path(&random), count: Self.count(&random), fill: UInt8(index)),
+                    Self.random(&random),
+                ]
+            }
             let call = Self.random(&random)
             guard Int.random(in: 0..<10, using: &clock) == 0 else { return [call] }
             let seconds: Int64 = [1, 30, 61, 3600, 86_400, 31_536_000].randomElement(using: &clock)!
