@@ -107,8 +107,8 @@ extension FileSystem {
     private func graft(_ write: MarkerWrite) -> Node? {
         guard write.key.bytes.hasPrefix(configuration.prefix) else { return nil }
         let path = write.key.bytes.dropFirst(configuration.prefix.count)
-        let segments = path.string.split(separator: "/", omittingEmptySubsequences: false).map {
-            ByteString(String($0))
+        let segments = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
+            ByteString(String(Substring($0)))
         }
         return tree.withLock { tree in
             guard let dentry = graft(segments.dropLast(), &tree) else { return nil }

@@ -660,9 +660,8 @@ extension FileSystem {
     }
 
     private func restoreMarker(_ key: ObjectKey, of node: Node) async {
-        let (attributes, properties) = node.state.withLock { ($0.attributes, $0.properties) }
         do throws(FileSystemError) {
-            try await putMarker(key, node: node, attributes: attributes, properties: properties ?? ObjectProperties())
+            try await changeMarker(key, of: node, isAwaited: true) { _, _ in }
         } catch {
             log.error(
                 "the attributes of a directory that was not replaced are lost: \(error)", metadata: ["key": "\(key)"])

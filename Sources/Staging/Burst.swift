@@ -12,31 +12,43 @@ struct Burst: Sendable, Equatable {
     /// The longest time that a burst holds back.
     let holdNanosecondsMax: UInt64
 
-    private var count = 0
+    /// How many are held back, and how many of them were at the last look.
+    private(set) var heldCount = 0
     private var lookedAtCount = 0
     private var heldNanoseconds: UInt64 = 0
+    private var isProlonged = false
 
     init(pauseNanoseconds: UInt64, holdNanosecondsMax: UInt64) {
         self.pauseNanoseconds = pauseNanoseconds
         self.holdNanosecondsMax = holdNanosecondsMax
     }
 
-    /// One more came.
+    /// One more is held back.
     mutating func add() {
-        count += 1
+        heldCount += 1
+        if heldCount == 1 {
+            lookedAtCount = 1
+            heldNanoseconds = 0
+        }
     }
 
-    /// The first of a burst is held back from now on.
-    mutating func begin() {
-        lookedAtCount = count
-        heldNanoseconds = 0
+    /// One that is held back has changed.
+    mutating func prolong() {
+        isProlonged = true
     }
 
-    /// To be called when a burst has been held back for another `pauseNanoseconds`; whether it may go now.
-    mutating func hasPaused() -> Bool {
+    /// To be called when a burst has been held back for another `pauseNanoseconds`: how many of it, the first ones, go now. Of
+    /// one that lasts too long, all but those that came a moment ago: the next call may rename one.
+    mutating func leaving() -> Int {
         heldNanoseconds += pauseNanoseconds
-        defer { lookedAtCount = count }
-        return count == lookedAtCount || heldNanoseconds >= holdNanosecondsMax
+        let hasPaused = heldCount == lookedAtCount && !isProlonged
+        let count = hasPaused || heldNanoseconds >= holdNanosecondsMax ? lookedAtCount : 0
+        heldCount -= count
+        lookedAtCount = heldCount
+        isProlonged = false
+        // What is left came since the last look.
+        if count > 0 { heldNanoseconds = pauseNanoseconds }
+        return count
     }
 }
 
@@ -64,7 +76,6 @@ final class BurstGate: Sendable {
         let turn = OneShot<Void>()
         let isFirst = state.withLock { state in
             state.burst.add()
-            if state.turns.isEmpty { state.burst.begin() }
             state.turns.append(turn)
             return state.turns.count == 1
         }
@@ -74,20 +85,19 @@ final class BurstGate: Sendable {
 
     /// Who waits has something new: that prolongs the burst.
     func prolong() {
-        state.withLock { $0.burst.add() }
+        state.withLock { $0.burst.prolong() }
     }
 
     private func letGoAfterPause() async {
         while true {
             try? await time.sleep(nanoseconds: pauseNanoseconds)
-            let turns = state.withLock { state -> [OneShot<Void>]? in
-                guard state.burst.hasPaused() else { return nil }
-                defer { state.turns = [] }
-                return state.turns
+            let (turns, isOver) = state.withLock { state in
+                let turns = state.turns.prefix(state.burst.leaving())
+                state.turns.removeFirst(turns.count)
+                return (turns, state.turns.isEmpty)
             }
-            guard let turns else { continue }
             for turn in turns { turn.set(()) }
-            return
+            if isOver { return }
         }
     }
 }

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import stat
+import time
 
 import pytest
 from harness.content import describe, make_tree, pattern
@@ -55,13 +56,17 @@ def test_a_file_that_is_renamed_once_it_is_closed_is_sent_once(mnt, mount):
     """What rsync, pip and editors do with each file. It costs four requests, one after another: at 30 ms 125 ms a file."""
     (mnt / "first").write_bytes(b"x")
     mount.flush()
+    late = 0
     for index in range(50):
+        started = time.monotonic()
         (mnt / ".temporary").write_bytes(pattern(5000 + index))
         os.rename(mnt / ".temporary", mnt / f"file{index}")
+        # A busy machine may keep us from the rename until the pause that ends a burst is over.
+        late += time.monotonic() - started > 0.045
     mount.flush()
     requests = mount.status()["requests"]
-    assert requests.get("CopyObject", {"count": 0})["count"] <= 10, requests
-    assert requests["PutObject"]["count"] <= 70, requests
+    assert requests.get("CopyObject", {"count": 0})["count"] <= late, (late, requests)
+    assert requests["PutObject"]["count"] <= 51 + late, (late, requests)
 
 
 @pytest.mark.parametrize("change", ["touch", "chmod", "truncate"])

@@ -16,18 +16,35 @@ struct BurstTests {
         var burst = Burst(pauseNanoseconds: 50, holdNanosecondsMax: 500)
         for _ in 0..<2 {
             burst.add()
-            burst.begin()
-            var looks = 0
-            repeat {
+            var counts: [Int] = []
+            for _ in 0..<15 {
                 burst.add()
-                looks += 1
-            } while !burst.hasPaused()
-            #expect(looks == 10)
+                counts.append(burst.leaving())
+            }
+            #expect(counts == (0..<15).map { $0 == 9 ? 10 : 0 } && burst.heldCount == 6)
+            let last = burst.leaving()
+            #expect(last > 0 && burst.heldCount == 0, "a pause ends it")
             burst.add()
-            burst.begin()
-            let hasPaused = burst.hasPaused()
-            #expect(hasPaused, "a file on its own waits for one pause")
+            let alone = burst.leaving()
+            #expect(alone == 1, "a file on its own waits for one pause")
+            burst.add()
+            burst.prolong()
+            let changed = [burst.leaving(), burst.leaving()]
+            #expect(changed == [0, 1], "a change of it is no pause")
         }
+    }
+
+    /// A burst that lasts too long sends none that was closed a moment ago: whoever writes and renames has not renamed it yet.
+    @Test func regression_aLongBurstHoldsBackWhatWasJustClosed() {
+        var burst = Burst(pauseNanoseconds: 50, holdNanosecondsMax: 500)
+        var counts: [Int] = []
+        for _ in 0..<30 {
+            burst.add()
+            burst.add()
+            counts.append(burst.leaving())
+        }
+        #expect(counts.enumerated().filter { $0.element > 0 }.map(\.offset) == [9, 18, 27])
+        #expect(counts[9] == 18 && counts[18] == 18 && counts[27] == 18)
     }
 
     private func eventually(_ condition: () -> Bool) async -> Bool {
