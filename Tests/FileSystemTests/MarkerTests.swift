@@ -15,18 +15,10 @@ struct MarkerTests {
     /// A mount that has made the directory `top`.
     private func withTop(_ mount: Mount? = nil, _ body: (Mount) async throws -> Void) async throws {
         let mount = try mount ?? Mount()
+        mount.keptDirectoriesMax = 100
         defer { mount.store.resume(.putObject) }
-        try await make("top", mount)
+        try await mount.makeDirectory("top")
         try await body(mount)
-    }
-
-    /// mkdir, after which the kernel goes on knowing the directory.
-    private func make(_ path: String, mode: UInt32 = 0o755, _ mount: Mount) async throws {
-        try await mount.withParent(path) { place in
-            _ = try await mount.fileSystem.makeDirectory(
-                parent: place.parent, name: place.name, permissions: mode, uid: 1000, gid: 1000
-            ).get()
-        }
     }
 
     /// What the store's marker says.
@@ -69,8 +61,8 @@ struct MarkerTests {
     @Test func theyAreThereBeforeTheStoreHasThem() async throws {
         try await withTop { mount in
             mount.store.pause(.putObject)
-            try await make("top/a", mode: 0o700, mount)
-            try await make("top/a/b", mount)
+            try await mount.makeDirectory("top/a", mode: 0o700)
+            try await mount.makeDirectory("top/a/b")
             try await mount.chmod("top/a/b", 0o711)
             for isExpired in [false, true] {
                 if isExpired { mount.expire() }
@@ -91,8 +83,8 @@ struct MarkerTests {
     @Test func theySurviveAKill() async throws {
         try await withTop { mount in
             mount.store.pause(.putObject)
-            try await make("top/a", mode: 0o700, mount)
-            try await make("top/a/b", mount)
+            try await mount.makeDirectory("top/a", mode: 0o700)
+            try await mount.makeDirectory("top/a/b")
             try await mount.chmod("top/a/b", 0o711)
             mount.onKill = { mount.store.resume(.putObject) }
             try await mount.kill(isImageFirst: true)
@@ -114,21 +106,21 @@ struct MarkerTests {
         mount.store.write("", at: "shared/")
         try await mount.withNode("shared") { _ in
             mount.store.write("", at: "shared/lock/")
-            let isTaken = await failure { try await make("shared/lock", mount) }
+            let isTaken = await failure { try await mount.makeDirectory("shared/lock") }
             #expect(isTaken == .alreadyExists)
         }
         try await withTop(mount) { mount in
-            try await make("top/lock", mount)
+            try await mount.makeDirectory("top/lock")
             await mount.drain()
             try await mount.removeDirectory("top/lock")
             mount.store.write("", at: "top/lock/")
-            #expect(await failure { try await make("top/lock", mount) } == .alreadyExists)
+            #expect(await failure { try await mount.makeDirectory("top/lock") } == .alreadyExists)
         }
     }
 
     @Test func withWriteThroughEachWaits() async throws {
         try await withTop(try Mount { $0.isWriteThrough = true }) { mount in
-            try await make("top/a", mount)
+            try await mount.makeDirectory("top/a")
             try await mount.chmod("top/a", 0o700)
             #expect(mode("top/a/", mount) == 0o700)
         }
@@ -138,12 +130,12 @@ struct MarkerTests {
     func whatFailsStaysAndIsTold(_ kind: StoreError.Kind) async throws {
         try await withTop { mount in
             mount.store.setFaults(FaultPlan().adding(.refused(kind), on: .putObject, when: .always))
-            try await make("top/a", mode: 0o700, mount)
+            try await mount.makeDirectory("top/a", mode: 0o700)
             let told = await failure {
                 try await mount.withNode("top") { try await mount.fileSystem.synchroniseDirectory($0.number).get() }
             }
             #expect(told == FileSystemError(StoreError(kind, operation: "PutObject")).kind)
-            #expect(await failure { try await make("top/b", mount) } == told, "nothing is early after that")
+            #expect(await failure { try await mount.makeDirectory("top/b") } == told, "nothing is early after that")
             #expect(await failure { try await mount.chmod("top/a", 0o711) } == told)
             let left = await mount.drain()
             #expect(left.map(\.path) == ["/top/a/"])
@@ -161,7 +153,7 @@ struct MarkerTests {
     func whatIsRemovedDoesNotComeBack(isOnItsWay: Bool) async throws {
         try await withTop { mount in
             mount.store.pause(.putObject)
-            try await make("top/a", mount)
+            try await mount.makeDirectory("top/a")
             try await mount.chmod("top/a", 0o700)
             while isOnItsWay, mount.line.inFlightCount == 0 { await Task.yield() }
             async let removal: Void = mount.removeDirectory("top/a")
@@ -176,10 +168,10 @@ struct MarkerTests {
 
     @Test func aRenameBringsThemFirst() async throws {
         try await withTop { mount in
-            try await make("top/a", mount)
-            try await make("top/a/b", mode: 0o700, mount)
+            try await mount.makeDirectory("top/a")
+            try await mount.makeDirectory("top/a/b", mode: 0o700)
             try await mount.rename("top/a", to: "top/c")
-            try await make("top/d", mount)
+            try await mount.makeDirectory("top/d")
             try await mount.rename("top/c", to: "top/d")
             await mount.drain()
             #expect(mount.store.keys() == ["top/", "top/d/", "top/d/b/"])
@@ -191,7 +183,7 @@ struct MarkerTests {
     @Test func theDirectoryOfAnotherClientStays() async throws {
         try await withTop { mount in
             mount.store.pause(.putObject)
-            try await make("top/a", mode: 0o700, mount)
+            try await mount.makeDirectory("top/a", mode: 0o700)
             mount.store.write("", at: "top/a/", properties: ObjectProperties(metadata: ["mode": "16840"]))
             mount.store.resume(.putObject)
             #expect(await mount.drain().isEmpty)
@@ -205,7 +197,7 @@ struct MarkerTests {
         try await withTop { mount in
             mount.store.setFaults(FaultPlan().adding(.lostAnswer, on: .putObject, when: .nth(1)))
             mount.store.pause(.putObject, at: .beforeAnswer)
-            try await make("top/a", mode: 0o700, mount)
+            try await mount.makeDirectory("top/a", mode: 0o700)
             while mount.store.info(at: "top/a/") == nil { await Task.yield() }
             try await mount.chmod("top/a", 0o711)
             mount.store.resume(.putObject, at: .beforeAnswer)
@@ -218,7 +210,7 @@ struct MarkerTests {
     @Test func aLateChangeIsNotMadeToWhatOthersDid() async throws {
         for isRemoved in [false, true] {
             try await withTop { mount in
-                try await make("top/a", mode: 0o700, mount)
+                try await mount.makeDirectory("top/a", mode: 0o700)
                 await mount.drain()
                 mount.store.setFaults(FaultPlan().adding(.unreachable, on: .putObject, when: .always))
                 try await mount.chmod("top/a", 0o711)

@@ -41,6 +41,7 @@ final class ModelRun {
             other = try Mount(
                 store: mount.store, time: mount.time, stagingLimitBytes: isSmall ? 24_000 : nil, isSmall: isSmall)
         }
+        for mount in [mount, other] { mount?.keptDirectoriesMax = 4 }
         model.spelling = spelling
         dice = faultSeed.map { SplitMix64(seed: $0) }
         diskDice = diskSeed.map { SplitMix64(seed: $0) }

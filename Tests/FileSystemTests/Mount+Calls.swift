@@ -246,8 +246,14 @@ extension Mount {
             let made = try await self.fileSystem.makeDirectory(
                 parent: place.parent, name: place.name, permissions: mode, uid: 1000, gid: 1000
             ).get()
-            self.fileSystem.forget(made.number, count: 1)
+            self.keep(made.number)
         }
+    }
+
+    /// The kernel goes on knowing the last directories that were made, and forgets one for each that comes.
+    private func keep(_ number: UInt64) {
+        kept.append(number)
+        while kept.count > keptDirectoriesMax { fileSystem.forget(kept.removeFirst(), count: 1) }
     }
 
     func symlink(_ path: String, to target: String) async throws {

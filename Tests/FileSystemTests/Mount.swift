@@ -30,6 +30,9 @@ final class Mount: @unchecked Sendable {
     private let disk: StagingDisk
     private let cacheDisk: CacheDisk?
     private let isSmall: Bool
+    /// Directories that the kernel still knows after they were made, and how many of them it does.
+    var kept: [UInt64] = []
+    var keptDirectoriesMax = 0
     /// The multipart uploads whose begin a mount of this has heard of, and is to end: see `CuttableStore`.
     let begunUploads = Lock<Set<UploadID>>([])
 
@@ -163,6 +166,7 @@ final class Mount: @unchecked Sendable {
     }
 
     private func startAgain() throws {
+        kept = []
         (line, cache, area, queue, attributes, fileSystem) = try Self.start(
             between ?? store, begunUploads, time, directory, stagingLimitBytes, bucketIdentity, memoryBlockCount,
             remembers, disk, cacheDisk, isSmall, configure)
