@@ -53,6 +53,7 @@ extension FileSystem {
             log.notice("removing \(left.requests.count) objects that were removed before the last mount ended")
             removals.adopt(left)
         }
+        removals.resume()
     }
 
     /// Waits until what was removed below a prefix is gone from the store.

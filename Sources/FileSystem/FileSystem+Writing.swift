@@ -420,6 +420,23 @@ extension FileSystem {
 
     // MARK: What the uploader tells
 
+    /// What is sent must be known again when its answer is lost, and only attributes tell it from what others write
+    /// (`PublicationMark`). A file has them once it is closed; this one was not, and the object it was made from has none.
+    func uploadWillBegin(_ file: StagedFile) {
+        var properties = file.properties
+        guard file.dirtyByteCount > 0 || file.byteCount != file.base?.byteCount,
+            !AttributeCodec.isPosix(properties.metadata)
+        else { return }
+        // Without room to journal them it goes without.
+        if let node = owners.withLock({ $0[ObjectIdentifier(file)] }) {
+            do throws(FileSystemError) { try storeAttributes(of: node, in: file) } catch {}
+        } else {
+            let attributes = codec.attributes(of: properties.metadata, kind: .file, lastModified: time.now)
+            AttributeCodec.encode(attributes, kind: .file, into: &properties)
+            do throws(StagingError) { try file.setProperties(properties) } catch {}
+        }
+    }
+
     func uploadWasPublished(_ file: StagedFile, _ version: ObjectVersion) {
         guard let node = owners.withLock({ $0[ObjectIdentifier(file)] }) else {
             // Recovered data outside of this mount's prefix.

@@ -81,6 +81,7 @@ public final class FileSystem: Sendable {
                 budget: NameBudget(
                     nodeCountMax: configuration.nodeCountMax, listedNameCountMax: configuration.listedNameCountMax)))
         queue.observe(
+            prepared: { [weak self] file in self?.uploadWillBegin(file) },
             published: { [weak self] file, version in self?.uploadWasPublished(file, version) },
             conflicted: { [weak self] file, lost, saved in self?.uploadConflicted(file, lost: lost, savedAs: saved) })
         removals?.onRefused { [weak self] in self?.removalsWereRefused($0) }

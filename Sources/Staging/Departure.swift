@@ -12,6 +12,9 @@ public enum Departure: Sendable, Equatable {
     case replacement(PublicationMark, ETag)
     /// rename(2) onto the file: another staged file of the same mount is about to take its key.
     case replacementByStaged
+    /// Another client has replaced the object and what the file was made from is gone: another staged file, of that key, is
+    /// about to keep what was changed.
+    case savedAs(ObjectKey)
 
     /// Whether what stands under the key now, nil for no object, is what the call was to leave there. A copy has the
     /// metadata of its source; where that has no mark, the ETag tells, unless the copy was made in parts.
@@ -23,7 +26,7 @@ public enum Departure: Sendable, Equatable {
             guard let found, found.version != base else { return false }
             return mark.metadata.isEmpty
                 ? found.version.etag == etag && found.version.byteCount == mark.byteCount : mark.isMark(of: found)
-        case .replacementByStaged: return false
+        case .replacementByStaged, .savedAs: return false
         }
     }
 }

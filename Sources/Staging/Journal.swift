@@ -12,7 +12,7 @@ final class Journal: @unchecked Sendable {
     private static let magic: [UInt8] = Array("PAILJRN1".utf8)
 
     private let path: String
-    private let disk: StagingDisk
+    let disk: StagingDisk
     private var descriptor: Int32
     /// What was appended since the journal was last written whole.
     private var appendedBytes = 0
@@ -31,13 +31,13 @@ final class Journal: @unchecked Sendable {
     func begin(_ records: [JournalRecord]) throws(StagingError) {
         precondition(wholeBytes == Self.magic.count && appendedBytes == 0, "an empty journal")
         let bytes = records.reduce(into: []) { $0 += $1.encoded() }
-        try Self.writeAll(descriptor, bytes, path: path, disk)
+        try disk.append(bytes, to: descriptor, "the journal \(path)")
         wholeBytes += bytes.count
     }
 
     /// Removes every record: its file is nothing any more. False when the disk refuses.
     func clear() -> Bool {
-        guard ftruncate(descriptor, off_t(Self.magic.count)) == 0 else { return false }
+        guard disk.truncate(descriptor, to: Self.magic.count) else { return false }
         (appendedBytes, wholeBytes, isClosed) = (0, Self.magic.count, false)
         return true
     }
@@ -89,7 +89,7 @@ final class Journal: @unchecked Sendable {
             return records.isEmpty && ending != .damaged ? .unfinished : .damaged
         }
         // A torn tail must go before anything is appended behind it.
-        if magic.count + validByteCount < bytes.count { ftruncate(descriptor, off_t(magic.count + validByteCount)) }
+        if magic.count + validByteCount < bytes.count { disk.truncate(descriptor, to: magic.count + validByteCount) }
         return .whole(Journal(path: path, descriptor: descriptor, disk: disk), records)
     }
 
@@ -116,7 +116,7 @@ final class Journal: @unchecked Sendable {
 
     func append(_ record: JournalRecord) throws(StagingError) {
         let bytes = record.encoded()
-        try Self.writeAll(descriptor, bytes, path: path, disk)
+        try disk.append(bytes, to: descriptor, "the journal \(path)")
         appendedBytes += bytes.count
     }
 
@@ -149,10 +149,10 @@ final class Journal: @unchecked Sendable {
     ) throws(StagingError) -> (descriptor: Int32, byteCount: Int) {
         let temporary = path + ".new"
         let fresh = try create(temporary, O_TRUNC, records, disk)
-        guard rename(temporary, path) == 0 else {
+        guard disk.rename(temporary, to: path) else {
             let code = errno
             close(fresh.descriptor)
-            unlink(temporary)
+            disk.remove(temporary)
             throw .disk(code: code, action: "renaming the journal \(path)")
         }
         return fresh
@@ -164,29 +164,13 @@ final class Journal: @unchecked Sendable {
         let descriptor = try disk.create(path, O_RDWR | O_APPEND | flags, "creating the journal")
         let bytes = records.reduce(into: magic) { $0 += $1.encoded() }
         do throws(StagingError) {
-            try writeAll(descriptor, bytes, path: path, disk)
+            try disk.append(bytes, to: descriptor, "the journal \(path)")
         } catch {
             close(descriptor)
-            unlink(path)
+            disk.remove(path)
             throw error
         }
         return (descriptor, bytes.count)
-    }
-
-    private static func writeAll(
-        _ descriptor: Int32, _ bytes: [UInt8], path: String, _ disk: StagingDisk
-    ) throws(StagingError) {
-        let length = lseek(descriptor, 0, SEEK_END)
-        let result = bytes.withUnsafeBytes { buffer in
-            Result { () throws(StagingError) in
-                try disk.write(buffer, to: descriptor, at: nil, "the journal \(path)")
-            }
-        }
-        if case .success(bytes.count) = result { return }
-        // A half-written record would hide all that follow it.
-        if length >= 0 { ftruncate(descriptor, length) }
-        _ = try result.get()
-        throw .disk(code: ENOSPC, action: "writing the journal \(path)")
     }
 
     private static func readWhole(_ descriptor: Int32) -> [UInt8]? {

@@ -150,6 +150,9 @@ extension JournalRecord {
                 payload.put(mark)
                 payload.put(etag.value)
             case .replacementByStaged: payload.put(UInt8(3))
+            case .savedAs(let key):
+                payload.put(UInt8(4))
+                payload.put(key.string)
             }
         }
         var frame = ByteEncoder()
@@ -260,6 +263,7 @@ extension JournalRecord {
                 guard let mark = input.mark(), let etag = input.string().flatMap({ ETag($0) }) else { return nil }
                 return .departing(.replacement(mark, etag))
             case 3: return .departing(.replacementByStaged)
+            case 4: return input.string().flatMap { ObjectKey($0) }.map { .departing(.savedAs($0)) }
             default: return nil
             }
         }

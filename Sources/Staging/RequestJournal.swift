@@ -34,12 +34,14 @@ final class RequestJournal<Request: JournalledRequest>: Sendable {
     }
 
     let path: String
+    private let disk: StagingDisk
     // A leaf lock; a write to the page cache happens under it, so that records are whole and in order.
     private let state = Lock(State())
 
     /// - Parameter path: made with the first record.
-    init(path: String) {
+    init(path: String, disk: StagingDisk = StagingDisk()) {
         self.path = path
+        self.disk = disk
     }
 
     deinit {
@@ -54,10 +56,9 @@ final class RequestJournal<Request: JournalledRequest>: Sendable {
         }
         try state.withLock { state throws(StagingError) in
             if state.descriptor < 0 {
-                state.descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
-                guard state.descriptor >= 0 else { throw .disk(code: errno, action: "creating \(path)") }
+                state.descriptor = try disk.create(path, O_WRONLY | O_APPEND, "creating")
             }
-            try write(bytes, to: state.descriptor)
+            try disk.append(bytes, to: state.descriptor, path)
             state.open.insert(request.key)
         }
     }
@@ -73,9 +74,11 @@ final class RequestJournal<Request: JournalledRequest>: Sendable {
         try state.withLock { state throws(StagingError) in
             guard state.descriptor >= 0 else { return }
             if state.open.count == keys.count(where: { state.open.contains($0) }) {
-                guard ftruncate(state.descriptor, 0) == 0 else { throw .disk(code: errno, action: "emptying \(path)") }
+                guard disk.truncate(state.descriptor, to: 0) else {
+                    throw .disk(code: errno, action: "emptying \(path)")
+                }
             } else {
-                try write(bytes, to: state.descriptor)
+                try disk.append(bytes, to: state.descriptor, path)
             }
             state.open.subtract(keys)
         }
@@ -133,22 +136,5 @@ final class RequestJournal<Request: JournalledRequest>: Sendable {
         head.put(UInt32(payload.bytes.count))
         head.put(CRC32C.of(payload.bytes))
         return head.bytes + payload.bytes
-    }
-
-    private func write(_ bytes: [UInt8], to descriptor: Int32) throws(StagingError) {
-        let length = lseek(descriptor, 0, SEEK_END)
-        let written = bytes.withUnsafeBytes { buffer in
-            var result: Int
-            repeat {
-                result = Glibc.write(descriptor, buffer.baseAddress, buffer.count)
-            } while result < 0 && errno == EINTR
-            return result
-        }
-        guard written == bytes.count else {
-            let code = written < 0 ? errno : ENOSPC
-            // A half-written record would hide all that follow it.
-            if length >= 0 { ftruncate(descriptor, length) }
-            throw .disk(code: code, action: "writing \(path)")
-        }
     }
 }

@@ -21,8 +21,8 @@ struct StagingPair: Sendable {
     /// Removes the names, and closes the data file.
     func remove() {
         // The journal first: data without a journal is nothing, a journal without data would be damage.
-        unlink(Self.journalPath(directory, id))
-        unlink(Self.dataPath(directory, id))
+        journal.disk.remove(Self.journalPath(directory, id))
+        journal.disk.remove(Self.dataPath(directory, id))
         close(data)
     }
 }
@@ -41,9 +41,9 @@ final class SpareFiles: Sendable {
 
     /// Takes over a pair whose journal has no record. False when there is no use for it.
     func put(_ pair: StagingPair) -> Bool {
-        guard state.withLock({ !$0.isClosed && $0.pairs.count < countMax }), ftruncate(pair.data, 0) == 0 else {
-            return false
-        }
+        guard state.withLock({ !$0.isClosed && $0.pairs.count < countMax }),
+            pair.journal.disk.truncate(pair.data, to: 0)
+        else { return false }
         return state.withLock { state in
             guard !state.isClosed else { return false }
             state.pairs.append(pair)

@@ -244,7 +244,7 @@ extension StagedFile {
                 else { continue }
                 do throws(StagingError) { try recordWhatFrees(range, &state) } catch { break }
                 state.contents.apply(.freed(range))
-                punch(range)
+                area.disk.punch(range, of: descriptor)
                 freedBytes += range.count
             }
             if freedBytes > 0 {
@@ -274,7 +274,7 @@ extension StagedFile {
             for range in state.contents.local.intersection(ByteRange(0, state.identity.baseByteCount)) {
                 for clean in state.contents.dirty.gaps(in: range) where !state.isBeingRead(clean) {
                     state.contents.dropClean(clean)
-                    punch(clean)
+                    area.disk.punch(clean, of: descriptor)
                     freedBytes += clean.count
                 }
             }

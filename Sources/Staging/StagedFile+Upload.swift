@@ -102,14 +102,17 @@ extension StagedFile {
 
     /// Takes an object that stands under the key for the base if a request of ours, whose answer was lost, wrote it.
     /// What differs from it is dirty already: `dirty` holds everything since an older base.
-    func rebase(ontoOwn info: ObjectInfo) -> Bool {
+    /// - Parameter hasUploadEnded: whether the store does not know the open upload any more. As long as it does, an earlier
+    ///   request made the object, which has none of the upload's bytes.
+    func rebase(ontoOwn info: ObjectInfo, hasUploadEnded: Bool) -> Bool {
         let isOwn = state.withLock { state in
             guard state.identity.base != info.version,
                 let mark = state.contents.uncertain.first(where: { $0.isMark(of: info) })
             else { return false }
             state.phase = .queued
             state.snapshotBytes = 0
-            let isOfUpload = state.contents.upload.map { $0.properties.metadata == mark.metadata } ?? false
+            let isOfUpload =
+                hasUploadEnded && state.contents.upload.map { $0.properties.metadata == mark.metadata } ?? false
             state.contents.rebase(info.version, isOfUpload: isOfUpload)
             count(&state)
             do throws(StagingError) { try state.rewriteJournal() } catch {}
@@ -234,19 +237,6 @@ extension StagedFile {
         }
         area.forget(self)
         return waiters
-    }
-
-    /// Writes all of it, or throws.
-    func writeAll(_ bytes: [UInt8], at offset: Int) throws(StagingError) {
-        var done = 0
-        while done < bytes.count {
-            let written = bytes.withUnsafeBytes { bytes in
-                Result { () throws(StagingError) in
-                    try write(UnsafeRawBufferPointer(rebasing: bytes[done...]), at: offset + done)
-                }
-            }
-            done += try written.get()
-        }
     }
 }
 

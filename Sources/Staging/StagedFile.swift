@@ -141,8 +141,8 @@ public final class StagedFile: Sendable {
         }
         guard !isSpare else { return }
         // The journal first: data without a journal is nothing, a journal without data would be damage.
-        unlink(journalPath)
-        unlink(dataPath)
+        area.disk.remove(journalPath)
+        area.disk.remove(dataPath)
     }
 
     // MARK: What it is
@@ -243,7 +243,7 @@ public final class StagedFile: Sendable {
                         try state.record(.wrote(covered))
                     } catch {
                         // Bytes behind the end would come to light when the file is extended later.
-                        if written.upperBound > old { ftruncate(descriptor, off_t(old)) }
+                        if written.upperBound > old { area.disk.truncate(descriptor, to: old) }
                         throw error
                     }
                 }
@@ -256,12 +256,6 @@ public final class StagedFile: Sendable {
                 throw error
             }
         }
-    }
-
-    /// Gives a range of the data file back to the disk; it reads as zeros, and is not to be read.
-    func punch(_ range: ByteRange) {
-        // A filesystem that cannot keeps the bytes, which nobody asks for.
-        _ = pail_punch_hole(descriptor, Int64(range.lowerBound), Int64(range.count))
     }
 
     /// Cuts or extends (with zeros) the file.
@@ -283,7 +277,7 @@ public final class StagedFile: Sendable {
             if byteCount < state.snapshotBytes, state.phase == .uploading { state.snapshotIsStale = true }
             // Journal first: if we die in between, the replay cuts the data file.
             try state.record(.truncated(byteCount))
-            guard ftruncate(descriptor, off_t(byteCount)) == 0 else {
+            guard area.disk.truncate(descriptor, to: byteCount) else {
                 let code = errno
                 // It is not, and no later record may stand behind that one. Without room for it now, the next change makes it.
                 state.journal?.distrust()

@@ -23,24 +23,22 @@ extension StagingArea {
         let temporary = path + ".new"
         let descriptor = try disk.create(temporary, O_WRONLY | O_TRUNC, "creating")
         defer { close(descriptor) }
-        let result = whole.withUnsafeBytes { bytes in
-            Result { () throws(StagingError) in try disk.write(bytes, to: descriptor, at: 0, temporary) }
+        do throws(StagingError) {
+            try disk.writeAll(whole, to: descriptor, at: 0, temporary)
+        } catch {
+            disk.remove(temporary)
+            throw error
         }
-        guard case .success(whole.count) = result else {
-            unlink(temporary)
-            _ = try result.get()
-            throw .disk(code: ENOSPC, action: "writing \(temporary)")
-        }
-        guard fsync(descriptor) == 0, rename(temporary, path) == 0 else {
+        guard fsync(descriptor) == 0, disk.rename(temporary, to: path) else {
             let code = errno
-            unlink(temporary)
+            disk.remove(temporary)
             throw .disk(code: code, action: "writing \(path)")
         }
         return StoredPlan(path: path, bytes: bytes)
     }
 
     /// A plan was carried out, or given up.
-    public func remove(_ plan: StoredPlan) { unlink(plan.path) }
+    public func remove(_ plan: StoredPlan) { disk.remove(plan.path) }
 
     /// Reads a plan; nil for what is none, or is damaged.
     static func loadPlan(_ path: String) -> StoredPlan? {

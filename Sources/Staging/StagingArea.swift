@@ -96,7 +96,30 @@ public final class StagingArea: Sendable {
         } else {
             pair = try createPair(records)
         }
-        if identity.byteCount > identity.baseByteCount { ftruncate(pair.data, off_t(identity.byteCount)) }
+        if identity.byteCount > identity.baseByteCount {
+            disk.truncate(pair.data, to: identity.byteCount)
+        }
+        return add(pair, identity, isChanged: isChanged)
+    }
+
+    /// Begins a new staged file with all of its bytes: to who finds the directory it is there once it has them.
+    /// - Parameter fill: writes them to the data file of that path.
+    func create(
+        _ identity: StagedIdentity, filledBy fill: (Int32, String) throws(StagingError) -> Void
+    ) throws(StagingError) -> StagedFile {
+        let pair = if let spare = spares.take() { spare } else { try createPair([]) }
+        do throws(StagingError) {
+            try fill(pair.data, StagingPair.dataPath(session.directory, pair.id))
+            // Whole or not at all: cut off, it would be damage beside these data.
+            try pair.journal.rewrite([.begin(identity)])
+        } catch {
+            pair.remove()
+            throw error
+        }
+        return add(pair, identity, isChanged: true)
+    }
+
+    private func add(_ pair: StagingPair, _ identity: StagedIdentity, isChanged: Bool) -> StagedFile {
         let file = StagedFile(
             pair, spares: spares, area: self, contents: StagedContents(identity, isChanged: isChanged))
         contents.withLock { $0.files[file.dataPath] = file }
@@ -114,7 +137,7 @@ public final class StagingArea: Sendable {
             let data = try disk.create(StagingPair.dataPath(session.directory, id), O_RDWR | O_EXCL, "creating")
             return StagingPair(id: id, directory: session.directory, data: data, journal: journal)
         } catch {
-            unlink(journalPath)
+            disk.remove(journalPath)
             throw error
         }
     }
@@ -132,10 +155,10 @@ public final class StagingArea: Sendable {
         }
         let records = [.begin(identity), .published] + uploads.map { JournalRecord.orphaned($0) }
         do throws(StagingError) { try Journal.replace(file.journalPath, by: records, disk: disk) } catch {
-            unlink(file.journalPath)
+            disk.remove(file.journalPath)
         }
-        unlink(file.dataPath)
-        give(OrphanedUploads(journal: file.journalPath, uploads: uploads))
+        disk.remove(file.dataPath)
+        give(OrphanedUploads(journal: file.journalPath, uploads: uploads, disk))
     }
 
     /// Sets who gives up the uploads that nobody will complete. Called outside of all locks.
@@ -181,7 +204,7 @@ public final class StagingArea: Sendable {
     private func adoptPlans(_ names: [String], of directory: String, _ damaged: inout [String]) {
         for name in names {
             let path = newPath(suffix: Self.planSuffix)
-            guard Self.loadPlan(directory + "/" + name) != nil, rename(directory + "/" + name, path) == 0,
+            guard Self.loadPlan(directory + "/" + name) != nil, disk.rename(directory + "/" + name, to: path),
                 let plan = Self.loadPlan(path)
             else {
                 damaged.append(directory + "/" + name)
@@ -209,7 +232,7 @@ public final class StagingArea: Sendable {
                 continue
             }
             guard !requests.isEmpty else { continue }
-            guard rename(directory + "/" + name, path) == 0 else {
+            guard disk.rename(directory + "/" + name, to: path) else {
                 damaged.append(directory + "/" + name)
                 continue
             }
@@ -240,7 +263,7 @@ public final class StagingArea: Sendable {
             let plans = names.filter { $0.hasSuffix(Self.planSuffix) }
             guard identity == bucketIdentity else {
                 if journals.isEmpty, plans.isEmpty, !Self.holdsRequests(names, in: directory) {
-                    Self.remove(found)
+                    remove(found)
                 } else {
                     foreign.append(
                         StagingLeftover(
@@ -269,12 +292,12 @@ public final class StagingArea: Sendable {
                         loaded += 1
                     case .unchanged(let uploads) where !uploads.isEmpty:
                         let path = StagingPair.journalPath(directory, id)
-                        unlink(StagingPair.dataPath(directory, id))
-                        orphaned.append(OrphanedUploads(journal: path, uploads: uploads))
+                        disk.remove(StagingPair.dataPath(directory, id))
+                        orphaned.append(OrphanedUploads(journal: path, uploads: uploads, disk))
                         loaded += 1
                     case .unchanged:
-                        unlink(StagingPair.journalPath(directory, id))
-                        unlink(StagingPair.dataPath(directory, id))
+                        disk.remove(StagingPair.journalPath(directory, id))
+                        disk.remove(StagingPair.dataPath(directory, id))
                     case .damaged: damaged.append(directory + "/" + journal)
                     }
                 } catch {
@@ -283,7 +306,7 @@ public final class StagingArea: Sendable {
             }
             adopted += Self.dropReplaced(pending)
             if loaded == 0, damaged.isEmpty {
-                Self.remove(found)
+                remove(found)
             } else {
                 contents.withLock { $0.adopted.append(found) }
             }
@@ -291,12 +314,19 @@ public final class StagingArea: Sendable {
         return (adopted, foreign, damaged)
     }
 
-    /// Gives up what another file of the same mount has taken the key from, in a rename that was done but for its last
-    /// step; returns the others. A file of another mount that has the key is no reason: its data is not that rename's.
+    /// Gives up what another file of the same mount stands for: one that has taken its key, or keeps its changes, in a call
+    /// that was done but for its last step; returns the others. A file of another mount that has the key is no reason: its
+    /// data is not that call's.
     private static func dropReplaced(_ files: [StagedFile]) -> [StagedFile] {
         let standing = Set(files.filter { $0.departure != .replacementByStaged }.map(\.key))
         return files.filter { file in
-            guard file.departure == .replacementByStaged, standing.contains(file.key) else { return true }
+            let heir: ObjectKey? =
+                switch file.departure {
+                case .replacementByStaged: file.key
+                case .savedAs(let key): key
+                case .removal, .replacement, nil: nil
+                }
+            guard let heir, standing.contains(heir) else { return true }
             file.abandon()
             return false
         }
@@ -336,7 +366,7 @@ public final class StagingArea: Sendable {
             close(descriptor)
             return .damaged
         }
-        ftruncate(descriptor, off_t(contents.identity.byteCount))
+        disk.truncate(descriptor, to: contents.identity.byteCount)
         let file = StagedFile(
             StagingPair(id: id, directory: directory, data: descriptor, journal: journal), spares: nil, area: self,
             contents: contents)
@@ -365,7 +395,7 @@ public final class StagingArea: Sendable {
             {
                 close(session.lockDescriptor)
             } else {
-                Self.remove(session)
+                remove(session)
             }
         }
     }
@@ -403,9 +433,11 @@ public final class StagingArea: Sendable {
             && (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino)
     }
 
-    private static func remove(_ session: Session) {
-        for name in entries(of: session.directory) where name != "owner" { unlink(session.directory + "/" + name) }
-        unlink(session.directory + "/owner")
+    private func remove(_ session: Session) {
+        for name in Self.entries(of: session.directory) where name != "owner" {
+            disk.remove(session.directory + "/" + name)
+        }
+        disk.remove(session.directory + "/owner")
         rmdir(session.directory)
         close(session.lockDescriptor)
     }
@@ -462,11 +494,6 @@ public struct LeftRequests<Request: Sendable>: Sendable {
     let path: String
     /// Those for one key are in their order.
     public let requests: [Request]
-
-    /// They are in another journal.
-    func remove() {
-        unlink(path)
-    }
 }
 
 /// Staged data of a bucket that is not this mount's.
@@ -492,14 +519,14 @@ struct OrphanedUploads: Sendable {
     }
 
     /// Of a file that is gone: a journal names them, and goes with the last.
-    init(journal path: String, uploads: [UploadReference]) {
+    init(journal path: String, uploads: [UploadReference], _ disk: StagingDisk) {
         let left = Lock(uploads)
         self.init(uploads: uploads) { ended in
             let isLast = left.withLock { left in
                 left.removeAll { $0 == ended }
                 return left.isEmpty
             }
-            if isLast { unlink(path) }
+            if isLast { disk.remove(path) }
         }
     }
 }

@@ -74,6 +74,13 @@ extension UploadQueue {
         }
     }
 
+    /// Whether a file that is made of nothing in the store was to replace an object which is gone: nobody's bytes are in the
+    /// way then. A rename that was killed may have removed it.
+    func isToReplaceNothing(_ identity: StagedIdentity) async -> Bool {
+        guard identity.base == nil, identity.condition != .ifAbsent else { return false }
+        do throws(StoreError) { return try await headIfPresent(identity.key) == nil } catch { return false }
+    }
+
     /// Finds out what became of a file that an earlier mount was removing or replacing; nothing is sent of it meanwhile.
     public func settleDeparture(_ file: StagedFile) async {
         await hold(file)
@@ -138,7 +145,9 @@ extension UploadQueue {
         log.error(
             "another client changed the object; our data was saved beside it",
             metadata: ["key": "\(lost)", "saved": "\(key)"])
-        return SavedConflict(key: key, waiters: file.finishSnapshot(copy, published))
+        let waiters = file.finishSnapshot(copy, published)
+        for observer in observers.withLock({ $0.published }) { observer(file, published.version) }
+        return SavedConflict(key: key, waiters: waiters)
     }
 
     /// Stages what was changed as an object of its own, and gives the file up: its other bytes are nowhere any more.
@@ -174,31 +183,29 @@ extension UploadQueue {
     private func stageChanges(
         of file: StagedFile, _ frozen: UploadSnapshot, as key: ObjectKey
     ) throws(StagingError) -> StagedFile {
+        let header = Array(ChangesHeader(frozen).text.utf8)
         let identity = StagedIdentity(
-            key: key, base: nil, baseByteCount: 0, byteCount: 0, condition: .ifAbsent,
+            key: key, base: nil, baseByteCount: 0, byteCount: header.count + frozen.dirty.count, condition: .ifAbsent,
             properties: ObjectProperties(contentType: "application/octet-stream"))
-        let changes = try area.create(identity, isChanged: true)
+        // A mount that is killed here leaves the file, or both, or the file and a beginning that nobody finds.
+        file.note(.savedAs(key))
         do throws(StagingError) {
-            var offset = 0
-            func append(_ bytes: [UInt8]) throws(StagingError) {
-                try changes.writeAll(bytes, at: offset)
-                offset += bytes.count
-            }
-            try append(Array(ChangesHeader(frozen).text.utf8))
-            for range in frozen.dirty.ranges {
-                var position = range.lowerBound
-                while position < range.upperBound {
-                    var piece = [UInt8](repeating: 0, count: min(1 << 20, range.upperBound - position))
-                    try file.readLocal(into: &piece, at: position)
-                    try append(piece)
-                    position += piece.count
+            return try area.create(identity) { [disk = area.disk] descriptor, path throws(StagingError) in
+                try disk.writeAll(header, to: descriptor, at: 0, path)
+                var offset = header.count
+                for range in frozen.dirty.ranges {
+                    for start in stride(from: range.lowerBound, to: range.upperBound, by: 1 << 20) {
+                        var piece = [UInt8](repeating: 0, count: min(1 << 20, range.upperBound - start))
+                        try file.readLocal(into: &piece, at: start)
+                        try disk.writeAll(piece, to: descriptor, at: offset, path)
+                        offset += piece.count
+                    }
                 }
             }
         } catch {
-            changes.abandon()
+            file.note(nil)
             throw error
         }
-        return changes
     }
 
     /// So many conflicts of one file in one millisecond get names.

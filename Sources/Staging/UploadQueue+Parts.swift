@@ -146,6 +146,7 @@ extension UploadQueue {
     private func sendAhead(_ file: StagedFile, isUrgent: Bool) async {
         var failure: StoreError?
         file.beginSending(at: time.monotonicNanoseconds)
+        prepare(file)
         repeat {
             do throws(StoreError) {
                 let upload = try await openUpload(of: file, properties: file.properties)

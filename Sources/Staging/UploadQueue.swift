@@ -38,6 +38,8 @@ public final class UploadQueue: Sendable {
 
     /// Called after each upload that succeeded, outside all locks.
     public typealias Published = @Sendable (StagedFile, ObjectVersion) -> Void
+    /// Called before what a file holds begins to be sent, outside all locks: the last time to set its properties.
+    public typealias Prepared = @Sendable (StagedFile) -> Void
     /// Called when a file lost against another client and was saved under another key.
     public typealias Conflicted = @Sendable (_ file: StagedFile, _ lost: ObjectKey, _ savedAs: ObjectKey) -> Void
 
@@ -50,7 +52,7 @@ public final class UploadQueue: Sendable {
     private let files: AsyncLimiter
     let parts: AsyncLimiter
     let layout: PartLayout
-    let observers = Lock((published: [Published](), conflicted: [Conflicted]()))
+    let observers = Lock((prepared: [Prepared](), published: [Published](), conflicted: [Conflicted]()))
     /// Holds the uploads of files back that were just closed, or renamed after that.
     private let closes: BurstGate
     private let proven = Atomic<Bool>(false)
@@ -77,9 +79,12 @@ public final class UploadQueue: Sendable {
         area.onOrphaned { [weak self] orphaned in self?.abort(orphaned) }
     }
 
-    /// Sets who hears of finished uploads; before the first submission.
-    public func observe(published: @escaping Published, conflicted: @escaping Conflicted) {
+    /// Sets who hears of uploads; before the first submission.
+    public func observe(
+        prepared: @escaping Prepared = { _ in }, published: @escaping Published, conflicted: @escaping Conflicted
+    ) {
         observers.withLock {
+            $0.prepared.append(prepared)
             $0.published.append(published)
             $0.conflicted.append(conflicted)
         }
@@ -219,6 +224,7 @@ public final class UploadQueue: Sendable {
     private func attempt(_ file: StagedFile, after failure: StagingError?) async -> Bool {
         // Begun while this file waited for its place.
         if failure == nil, !copies(of: file).isEmpty { return true }
+        prepare(file)
         guard let snapshot = file.beginSnapshot() else {
             // Nothing to send: whoever waits is answered by what is published.
             let (waiters, generation) = file.state.withLock { ($0.takeWaiters(), $0.publishedGeneration) }
@@ -268,6 +274,10 @@ public final class UploadQueue: Sendable {
                     error = .store(cause)
                 }
             }
+            if case .conflict = error, await isToReplaceNothing(snapshot.identity) {
+                file.replace(.ifAbsent)
+                return true
+            }
             if case .conflict = error, file.hasBytesInTransit, await keepOther(file, snapshot.identity.key) {
                 return true
             }
@@ -288,6 +298,10 @@ public final class UploadQueue: Sendable {
         return file.needsUpload
     }
 
+    func prepare(_ file: StagedFile) {
+        for observer in observers.withLock({ $0.prepared }) { observer(file) }
+    }
+
     private enum Other {
         /// An earlier request of ours was done and its answer lost. The file stands on that object now, to be sent again.
         case own
@@ -299,9 +313,22 @@ public final class UploadQueue: Sendable {
     private func findOther(_ file: StagedFile, _ key: ObjectKey) async -> Other {
         guard file.publicationIsUncertain else { return .foreign }
         do throws(StoreError) {
-            return file.rebase(ontoOwn: try await store.head(key)) ? .own : .foreign
+            let found = try await store.head(key)
+            return file.rebase(ontoOwn: found, hasUploadEnded: try await hasEnded(file.openUpload)) ? .own : .foreign
         } catch {
             return error.kind == .notFound ? .foreign : .unknown(error)
+        }
+    }
+
+    /// Whether the store does not know an upload any more: one that was completed is gone.
+    private func hasEnded(_ upload: OpenUpload?) async throws(StoreError) -> Bool {
+        guard let upload else { return true }
+        do throws(StoreError) {
+            return try await store.listParts(upload.reference.id, key: upload.reference.key).isEmpty
+                && !upload.parts.isEmpty
+        } catch {
+            guard error.isLostUpload else { throw error }
+            return true
         }
     }
 

@@ -90,6 +90,23 @@ struct ConflictTests {
         #expect(await failure { _ = try await one.create("lock") } == .alreadyExists)
     }
 
+    /// What is kept of a loser that nobody has open does not stay in memory and on the disk once it is in the bucket.
+    @Test func regression_theCopyOfAClosedLoserIsLetGo() async throws {
+        let (one, two) = try twoMounts()
+        try await one.prove()
+        one.store.pause(.putObject)
+        try await one.write("f", "ours")
+        await one.store.untilHeld(.putObject)
+        one.store.write("theirs", at: "f")
+        one.store.resume(.putObject)
+        await one.drain()
+        let saved = try #require(one.store.keys(under: "f.conflict-").first)
+        #expect(one.store.text(at: saved) == "ours")
+        #expect(one.store.text(at: "f") == "theirs")
+        try await one.expectNothingKept()
+        #expect(try await two.text(saved) == "ours")
+    }
+
     /// The copy of a loser that cannot be uploaded at once is uploaded later, and the name is the winner's at once.
     @Test func aConflictCopyThatFailsAtFirst() async throws {
         let (one, two) = try twoMounts()

@@ -8,11 +8,18 @@ import ObjectStore
 final class CuttableStore: ObjectStore {
     private let store: any ObjectStore
     private let state = Lock((isCut: false, inFlightCount: 0))
+    private let process: DyingProcess?
     private let onBegun: @Sendable (UploadID) -> Void
 
-    /// - Parameter onBegun: told of each multipart upload that the mount hears was begun.
-    init(_ store: any ObjectStore, onBegun: @escaping @Sendable (UploadID) -> Void = { _ in }) {
+    /// - Parameters:
+    ///   - process: what the requests are those of; it dies at one that changes something.
+    ///   - onBegun: told of each multipart upload that the mount hears was begun.
+    init(
+        _ store: any ObjectStore, of process: DyingProcess? = nil,
+        onBegun: @escaping @Sendable (UploadID) -> Void = { _ in }
+    ) {
         self.store = store
+        self.process = process
         self.onBegun = onBegun
     }
 
@@ -24,7 +31,7 @@ final class CuttableStore: ObjectStore {
     var inFlightCount: Int { state.withLock { $0.inFlightCount } }
 
     private func pass<Value>(
-        _ operation: String, _ work: () async throws(StoreError) -> Value
+        _ operation: String, changes: Bool = true, _ work: () async throws(StoreError) -> Value
     ) async throws(StoreError) -> Value {
         let isCut = state.withLock { state in
             if !state.isCut { state.inFlightCount += 1 }
@@ -32,7 +39,9 @@ final class CuttableStore: ObjectStore {
         }
         if isCut { throw StoreError(.unreachable, operation: operation, message: "killed") }
         defer { state.withLock { $0.inFlightCount -= 1 } }
+        if changes { try process?.beginRequest(operation) }
         let value = try await work()
+        try process?.endRequest(operation)
         if state.withLock({ $0.isCut }) { throw StoreError(.unreachable, operation: operation, message: "killed") }
         return value
     }
@@ -40,15 +49,16 @@ final class CuttableStore: ObjectStore {
     var capabilities: StoreCapabilities { store.capabilities }
 
     func head(_ key: ObjectKey) async throws(StoreError) -> ObjectInfo {
-        try await pass("head") { () async throws(StoreError) in try await store.head(key) }
+        try await pass("head", changes: false) { () async throws(StoreError) in try await store.head(key) }
     }
 
     func list(_ request: ListRequest) async throws(StoreError) -> ListPage {
-        try await pass("list") { () async throws(StoreError) in try await store.list(request) }
+        try await pass("list", changes: false) { () async throws(StoreError) in try await store.list(request) }
     }
 
     func get(_ request: GetRequest, into sink: any BodySink) async throws(StoreError) -> ObjectInfo {
-        try await pass("get") { () async throws(StoreError) in try await store.get(request, into: sink) }
+        try await pass("get", changes: false) { () async throws(StoreError) in try await store.get(request, into: sink)
+        }
     }
 
     func put(_ request: PutRequest) async throws(StoreError) -> ETag {
@@ -60,7 +70,7 @@ final class CuttableStore: ObjectStore {
     }
 
     func tags(of key: ObjectKey) async throws(StoreError) -> [ObjectTag] {
-        try await pass("tags") { () async throws(StoreError) in try await store.tags(of: key) }
+        try await pass("tags", changes: false) { () async throws(StoreError) in try await store.tags(of: key) }
     }
 
     func setTags(_ tags: [ObjectTag], of key: ObjectKey) async throws(StoreError) {
@@ -114,7 +124,7 @@ final class CuttableStore: ObjectStore {
     }
 
     func listParts(_ upload: UploadID, key: ObjectKey) async throws(StoreError) -> [UploadedPart] {
-        try await pass("listParts") { () async throws(StoreError) in
+        try await pass("listParts", changes: false) { () async throws(StoreError) in
             try await store.listParts(upload, key: key)
         }
     }

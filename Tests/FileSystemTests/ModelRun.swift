@@ -11,6 +11,9 @@ final class ModelRun {
     /// Where the next call is made.
     private(set) var mount: Mount
     private let isSmall: Bool
+    private let process: DyingProcess?
+    /// What the last call that changes something was to do, if it was made at all.
+    private(set) var attempt: (before: ModelState, after: ModelState)?
     /// Another mount of the bucket, and the dice of who has the turn; nil: there is only one.
     private var other: Mount?
     private var turnDice: SplitMix64?
@@ -27,14 +30,17 @@ final class ModelRun {
     /// The call is made again, because there was no room for it.
     private var isAgain = false
 
-    /// - Parameter isSmall: files are sent in parts, and the staging has room for two or three of them.
+    /// - Parameters:
+    ///   - isSmall: files are sent in parts, and the staging has room for two or three of them.
+    ///   - process: what the mount is served by, if that is to die.
     init(
         faultSeed: UInt64? = nil, diskSeed: UInt64? = nil, turnSeed: UInt64? = nil, isSmall: Bool = false,
-        spelling: Spelling = .plain
+        spelling: Spelling = .plain, process: DyingProcess? = nil
     ) throws {
         mount = try Mount(
             store: MemoryStore(time: storeTime), stagingLimitBytes: isSmall ? 24_000 : nil,
-            disk: StagingDisk { [disk] in disk.room($0) }, isSmall: isSmall)
+            disk: StagingDisk { [disk] in disk.room($0) }, isSmall: isSmall, process: process)
+        self.process = process
         self.isSmall = isSmall
         turnDice = turnSeed.map { SplitMix64(seed: $0) }
         if turnSeed != nil {
@@ -83,10 +89,12 @@ final class ModelRun {
         var changed = model
         var isAllowed = true
         do { try onModel(&changed) } catch is ModelTree.Refusal { isAllowed = false }
+        attempt = (before, ModelState(changed))
         do {
             try await onMount()
         } catch let error as FileSystemError {
             guard isAllowed else { return }
+            if let process, process.isDead { throw error }
             let isOfTheDisk = needsRoom && mayLackRoom && error.isOfTheDisk
             guard isOfTheDisk || dice != nil && error.isOfTheStore else { throw Difference("refused with \(error)") }
             // What a write has left in the middle is no file until it is written on.
@@ -111,6 +119,7 @@ final class ModelRun {
         // So that a sequence has the same turns with and without it.
         if case .setWall = call {} else if turnDice != nil, turnDice!.next() % 3 == 0 { try await handOver() }
         let (mount, spelling) = (mount, model.spelling)
+        attempt = nil
         startFaults(for: call)
         defer { endFaults() }
         switch call {

@@ -33,6 +33,7 @@ final class Mount: @unchecked Sendable {
     /// Directories that the kernel still knows after they were made, and how many of them it does.
     var kept: [UInt64] = []
     var keptDirectoriesMax = 0
+    private let process: DyingProcess?
     /// The multipart uploads whose begin a mount of this has heard of, and is to end: see `CuttableStore`.
     let begunUploads = Lock<Set<UploadID>>([])
 
@@ -61,11 +62,12 @@ final class Mount: @unchecked Sendable {
     ///   - disk: what staging is written to.
     ///   - cacheDisk: has the disk tier of each start; nil: what is read is kept in memory only.
     ///   - isSmall: files of more than 4 KiB are sent in parts of 4 KiB, those of 8 KiB and more while they are written.
+    ///   - process: what the mount is served by; its disk is staging's.
     init(
         store: MemoryStore = MemoryStore(), time: TickingTime = TickingTime(), directory: String? = nil,
         stagingLimitBytes: Int? = nil, bucketIdentity: String = "memory bucket", memoryBlockCount: Int = 1024,
         between: (any ObjectStore)? = nil, remembers: Bool = false, disk: StagingDisk = StagingDisk(),
-        cacheDisk: CacheDisk? = nil, isSmall: Bool = false,
+        cacheDisk: CacheDisk? = nil, isSmall: Bool = false, process: DyingProcess? = nil,
         _ configure: @escaping (inout FileSystemConfiguration) -> Void = { _ in }
     ) throws {
         self.store = store
@@ -78,6 +80,7 @@ final class Mount: @unchecked Sendable {
         self.memoryBlockCount = memoryBlockCount
         self.between = between
         self.disk = disk
+        self.process = process
         self.cacheDisk = cacheDisk
         self.isSmall = isSmall
         self.remembers = remembers
@@ -88,8 +91,8 @@ final class Mount: @unchecked Sendable {
         }
         try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
         (line, cache, area, queue, attributes, fileSystem) = try Self.start(
-            between ?? store, begunUploads, time, self.directory, stagingLimitBytes, bucketIdentity, memoryBlockCount,
-            remembers, disk, cacheDisk, isSmall, configure)
+            between ?? store, process, begunUploads, time, self.directory, stagingLimitBytes, bucketIdentity,
+            memoryBlockCount, remembers, process?.disk ?? disk, cacheDisk, isSmall, configure)
         (leftovers, damaged) = fileSystem.recover()
     }
 
@@ -112,12 +115,13 @@ final class Mount: @unchecked Sendable {
     }
 
     private static func start(
-        _ store: any ObjectStore, _ begunUploads: Lock<Set<UploadID>>, _ time: TickingTime, _ directory: String,
+        _ store: any ObjectStore, _ process: DyingProcess?, _ begunUploads: Lock<Set<UploadID>>, _ time: TickingTime,
+        _ directory: String,
         _ limitBytes: Int?, _ bucketIdentity: String, _ memoryBlockCount: Int, _ remembers: Bool, _ disk: StagingDisk,
         _ cacheDisk: CacheDisk?, _ isSmall: Bool, _ configure: (inout FileSystemConfiguration) -> Void
     ) throws -> (CuttableStore, BlockCache, StagingArea, UploadQueue, AttributeStore?, FileSystem) {
         let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
-        let line = CuttableStore(store) { id in begunUploads.withLock { _ = $0.insert(id) } }
+        let line = CuttableStore(store, of: process) { id in begunUploads.withLock { _ = $0.insert(id) } }
         let pool = BufferPool(limitBytes: memoryBlockCount * blockBytes, bufferBytes: blockBytes)
         let area = try StagingArea(
             stateDirectory: directory, bucketIdentity: bucketIdentity, limitBytes: limitBytes, disk: disk)
@@ -168,8 +172,8 @@ final class Mount: @unchecked Sendable {
     private func startAgain() throws {
         kept = []
         (line, cache, area, queue, attributes, fileSystem) = try Self.start(
-            between ?? store, begunUploads, time, directory, stagingLimitBytes, bucketIdentity, memoryBlockCount,
-            remembers, disk, cacheDisk, isSmall, configure)
+            between ?? store, process, begunUploads, time, directory, stagingLimitBytes, bucketIdentity,
+            memoryBlockCount, remembers, process?.disk ?? disk, cacheDisk, isSmall, configure)
         (leftovers, damaged) = fileSystem.recover()
     }
 
@@ -184,10 +188,17 @@ final class Mount: @unchecked Sendable {
     /// As kill -9 and a new mount: requests under way lose their answers, nothing is finished, and of the state
     /// directory there is what was in it at that instant.
     /// - Parameter isImageFirst: the state directory is taken as it is now, not as the ending of tasks leaves it; for when
-    ///   all requests under way are held.
-    func kill(isImageFirst: Bool = false) async throws {
+    ///   all requests under way are held, or the process is dead.
+    /// - Parameter point: where the process of the new mount dies, in recovering.
+    func kill(isImageFirst: Bool = false, again point: CrashPoint? = nil) async throws {
         var image = Self.newPath()
-        if isImageFirst { try FileManager.default.copyItem(atPath: directory, toPath: image) }
+        // What is dead changes nothing any more.
+        let isMoved = process?.isDead == true
+        if isMoved {
+            try FileManager.default.moveItem(atPath: directory, toPath: image)
+        } else if isImageFirst {
+            try FileManager.default.copyItem(atPath: directory, toPath: image)
+        }
         line.cut()
         onKill?()
         // What a process leaves behind ends with it; here its tasks must be ended. They change nothing any more.
@@ -195,14 +206,15 @@ final class Mount: @unchecked Sendable {
         while line.inFlightCount > 0 { await Task.yield() }
         await attributes?.drain()
         // A file that was published just before is being removed, maybe: then the instant is a little later.
-        while !isImageFirst, (try? FileManager.default.copyItem(atPath: directory, toPath: image)) == nil {
+        while !isImageFirst, !isMoved, (try? FileManager.default.copyItem(atPath: directory, toPath: image)) == nil {
             try? FileManager.default.removeItem(atPath: image)
             image = Self.newPath()
         }
         await fileSystem.shutDown()
-        try FileManager.default.removeItem(atPath: directory)
+        if !isMoved { try FileManager.default.removeItem(atPath: directory) }
         directory = image
         forgetUnnamedUploads()
+        process?.restart(at: point)
         try startAgain()
     }
 

@@ -214,4 +214,75 @@ struct RecoveryTests {
         #expect(mount.store.text(at: "doc") == "renamed" && mount.store.keys() == ["doc"])
         try await mount.expectNothingKept()
     }
+
+    /// An object of another tool that was changed and not closed: what the next mount sends of it is known again as its own
+    /// when the answer is lost, by the next but one too.
+    @Test func regression_aRecoveredChangeOfAnotherToolsObjectIsNoConflict() async throws {
+        let mount = try Mount()
+        mount.store.write(pattern(3000), at: "changed")
+        mount.store.write(pattern(3000), at: "cut")
+        try await mount.prove()
+        let changed = try await mount.open("changed", write: true)
+        try await mount.write(changed, [1, 2, 3], at: 1000)
+        let cut = try await mount.open("cut", write: true)
+        try await mount.truncate(cut, to: 0)
+        mount.store.setFaults(
+            FaultPlan().adding(.lostAnswer, on: .putObject, key: "changed").adding(
+                .lostAnswer, on: .putObject, key: "cut"))
+        try await mount.kill()
+        // By itself: a drain would give it attributes before.
+        while !mount.fileSystem.pendingUploads.isEmpty { try await Task.sleep(nanoseconds: 1_000_000) }
+        var bytes = pattern(3000)
+        bytes.replaceSubrange(1000..<1003, with: [1, 2, 3])
+        #expect(mount.store.bytes(at: "changed") == bytes)
+        #expect(mount.store.bytes(at: "cut") == [])
+        #expect(mount.store.keys() == ["changed", "cut"])
+        try await mount.expectNothingKept()
+    }
+
+    /// A pending file that has taken the place of an object gets another name: killed when that object had just been removed,
+    /// it has its old name still, and not that of a conflict.
+    @Test func regression_aKilledRenameOfAFileThatReplacedAnotherIsNoConflict() async throws {
+        let process = DyingProcess()
+        let mount = try Mount(process: process)
+        mount.store.write("old", at: "doc")
+        try await mount.prove()
+        mount.store.setFaults(refusing)
+        try await mount.write("new", "pending")
+        try await mount.rename("new", to: "doc")
+        mount.store.setFaults(FaultPlan())
+        process.begin(at: CrashPoint(first: "delete", moment: .after))
+        _ = await failure { try await mount.rename("doc", to: "other") }
+        #expect(process.isDead && mount.store.keys().isEmpty)
+        try await mount.kill()
+        await mount.drain()
+        #expect(mount.store.keys() == ["doc"])
+        #expect(mount.store.text(at: "doc") == "pending")
+        try await mount.expectNothingKept()
+    }
+
+    /// Killed while the changes of a loser without its base were being kept by themselves: there is one object of them, whole.
+    @Test(arguments: [
+        CrashPoint(first: "write 3", moment: .before), CrashPoint(first: "write 3", moment: .after),
+        CrashPoint(first: "rename", moment: .before), CrashPoint(first: "rename", moment: .after),
+        CrashPoint(first: "put", moment: .before), CrashPoint(first: "put", moment: .after),
+    ])
+    func regression_theChangesOfAKilledConflictAreKeptOnceAndWhole(point: CrashPoint) async throws {
+        let process = DyingProcess()
+        let mount = try Mount(process: process)
+        mount.store.write(pattern(300_000), at: "f")
+        try await mount.prove()
+        let file = try await mount.open("f", write: true)
+        try await mount.write(file, [1, 2, 3], at: 200_000)
+        mount.store.write("theirs", at: "f")
+        process.begin(at: point)
+        await mount.drain()
+        #expect(process.isDead)
+        try await mount.kill()
+        await mount.drain()
+        #expect(mount.store.keys().count == 2 && mount.store.text(at: "f") == "theirs")
+        let saved = try #require(mount.store.keys(under: "f.conflict-").first { $0.hasSuffix(".changes") })
+        #expect(mount.store.bytes(at: saved)?.suffix(3) == [1, 2, 3])
+        try await mount.expectNothingKept()
+    }
 }

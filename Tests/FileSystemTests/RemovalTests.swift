@@ -1,6 +1,7 @@
 // Removals that follow each other are acknowledged before the store has made them, and are not lost, nor is an error.
 
 import Base
+import FoundationEssentials
 import MemoryStore
 import ObjectModel
 import ObjectStore
@@ -129,6 +130,30 @@ struct RemovalTests {
         #expect(mount.store.keys(under: "d/f") == ["d/f15"])
         try await mount.remount()
         #expect(mount.area.leftRemovals.isEmpty, "done once")
+    }
+
+    /// A mount that was killed when it had just taken removals over leaves them in two journals: they are made once, and no
+    /// later one waits for ever.
+    @Test func regression_removalsOfTwoJournalsAreMadeOnce() async throws {
+        let mount = try Mount { $0.attributePolicy = .listing }
+        for index in 0..<11 { mount.store.write("text \(index)", at: "d/f\(index)") }
+        try await mount.withNode("d") { _ in
+            _ = try await mount.names("d")
+            try await removeEarly(5, mount)
+        }
+        let session = mount.area.sessionDirectory
+        let journal = try #require(
+            try FileManager.default.contentsOfDirectory(atPath: session).first { $0.hasSuffix(".removals") })
+        try FileManager.default.copyItem(atPath: "\(session)/\(journal)", toPath: "\(session)/second.removals")
+        mount.onKill = { letGo(mount) }
+        try await mount.kill(isImageFirst: true)
+        await mount.drain()
+        #expect(mount.store.keys() == (["d/f10"] + (5..<10).map { "d/f\($0)" }))
+        try await mount.withNode("d") { _ in
+            for index in 5..<10 { try await mount.unlink("d/f\(index)") }
+        }
+        #expect(await mount.drain().isEmpty)
+        #expect(mount.store.keys() == ["d/f10"])
     }
 
     @Test func aRefusalIsToldAndTheNameIsThereAgain() async throws {

@@ -14,14 +14,13 @@ import Testing
 @Suite(.timeLimit(.minutes(5)))
 struct PartsTests {
     private static let unit = 16 << 10
-    private let scenario = CrashScenario.streamed
 
     /// A file written from front to back, 640 KiB by 32 KiB, of which everything that can be was sent ahead.
     private func streamed(_ fixture: StagingFixture) async throws -> (StagedFile, [UInt8]) {
         let file = try fixture.newFile("streamed")
         var content: [UInt8] = []
         for step in 0..<20 {
-            let piece = scenario.bytes(2 * Self.unit, seed: step)
+            let piece = scrambled(2 * Self.unit, seed: step)
             try file.write(piece, at: content.count)
             content += piece
             fixture.queue.noteWritten(file)
@@ -34,7 +33,7 @@ struct PartsTests {
     private func untilUploadIsBeingBegun(_ fixture: StagingFixture) async throws -> StagedFile {
         fixture.store.pause(.createUpload, at: .beforeAnswer)
         let file = try fixture.newFile("streamed")
-        try file.write(scenario.bytes(40 * Self.unit, seed: 1), at: 0)
+        try file.write(scrambled(40 * Self.unit, seed: 1), at: 0)
         fixture.queue.noteWritten(file)
         await fixture.store.untilHeld(.createUpload, at: .beforeAnswer)
         return file
@@ -66,7 +65,7 @@ struct PartsTests {
         defer { fixture.removeDirectory() }
         fixture.store.write([UInt8](), at: "empty")
         let file = try fixture.change("empty")
-        try file.write(scenario.bytes(40 * Self.unit, seed: 1), at: 0)
+        try file.write(scrambled(40 * Self.unit, seed: 1), at: 0)
         fixture.queue.noteWritten(file)
         await file.streamTask?.value
         #expect(fixture.store.openUploads.count == 1)
@@ -83,7 +82,7 @@ struct PartsTests {
         let fixture = try StagingFixture(isSmall: true, disk: StagingDisk { disk.room($0) })
         defer { fixture.removeDirectory() }
         let file = try fixture.newFile("streamed")
-        let content = scenario.bytes(40 * Self.unit, seed: 1)
+        let content = scrambled(40 * Self.unit, seed: 1)
         try file.write(content, at: 0)
         fixture.store.pause(operation, at: .beforeAnswer)
         fixture.queue.noteWritten(file)
@@ -271,6 +270,35 @@ struct PartsTests {
         #expect(fixture.store.openUploads.map(\.id) == [other])
     }
 
+    /// The object under the key is ours, of a request before the upload was begun whose answer was lost. It has none of the
+    /// bytes that are in the upload alone, however alike its attributes are.
+    @Test func regression_anObjectOfAnEarlierRequestIsNotTheUploads() async throws {
+        let fixture = try StagingFixture(limitBytes: 64 * Self.unit, isSmall: true)
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("log")
+        try file.setProperties(ObjectProperties(metadata: ["mtime": "1700000000.5"]))
+        var content = scrambled(4096, seed: 1)
+        try file.write(content, at: 0)
+        fixture.store.setFaults(FaultPlan().adding(.lostAnswer, on: .putObject))
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        await fixture.queue.settle(file)
+        fixture.store.setFaults(FaultPlan())
+        #expect(fixture.store.bytes(at: "log") == content)
+        for step in 0..<20 {
+            let more = scrambled(2 * Self.unit, seed: step)
+            try file.write(more, at: content.count)
+            content += more
+        }
+        fixture.queue.noteWritten(file)
+        await file.streamTask?.value
+        fixture.queue.freeSentParts()
+        #expect(file.hasBytesInTransit)
+        try await fixture.queue.flush(file)
+        let isWhole = fixture.store.bytes(at: "log") == content
+        #expect(isWhole)
+        #expect(await untilNoUploadIsOpen(fixture.store))
+    }
+
     /// Short of room, local bytes of sent parts go; they are read, and changed, from the object that the parts become.
     @Test func sentPartsGiveTheirRoomBack() async throws {
         let fixture = try StagingFixture(limitBytes: 64 * Self.unit, isSmall: true)
@@ -340,7 +368,7 @@ struct PartsTests {
         let disk = KillableDisk()
         let fixture = try StagingFixture(isSmall: true, disk: StagingDisk(room: disk.room))
         defer { fixture.removeDirectory() }
-        var content = scenario.bytes(64 * Self.unit, seed: 1)
+        var content = scrambled(64 * Self.unit, seed: 1)
         _ = fixture.store.write(content, at: "object")
         let file = try fixture.change("object")
         for position in [10, content.count - 1] {
@@ -374,7 +402,7 @@ struct PartsTests {
     func aWriteIntoASentPartSurvivesAKill(offset: Int) async throws {
         let fixture = try StagingFixture(isSmall: true)
         defer { fixture.removeDirectory() }
-        var content = scenario.bytes(64 * Self.unit, seed: 1)
+        var content = scrambled(64 * Self.unit, seed: 1)
         _ = fixture.store.write(content, at: "object")
         let file = try fixture.change("object")
         try file.write([7], at: 10)

@@ -370,7 +370,7 @@ struct StagedFileTests {
                     condition: .ifMatch(version.etag),
                     properties: ObjectProperties(metadata: ["mode": "33188"], contentType: "text/csv"))),
             .wrote(ByteRange(5, 17)), .truncated(3), .properties(ObjectProperties(metadata: ["a": "ü"])),
-            .departing(.removal), .departing(.replacementByStaged), .departing(nil),
+            .departing(.removal), .departing(.replacementByStaged), .departing(nil), .departing(.savedAs(version.key)),
             .departing(.replacement(PublicationMark(byteCount: 9, metadata: ["mtime": "1"]), version.etag)),
         ]
         var bytes = records.flatMap { $0.encoded() }

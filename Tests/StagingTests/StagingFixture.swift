@@ -140,3 +140,15 @@ struct StandingClock: TimeSource {
     var monotonicNanoseconds: UInt64 { system.monotonicNanoseconds }
     func sleep(nanoseconds: UInt64) async throws { try await system.sleep(nanoseconds: nanoseconds) }
 }
+
+/// Bytes of which no block is like another, the same for the same seed.
+func scrambled(_ count: Int, seed: Int) -> [UInt8] {
+    var random = SplitMix64(seed: UInt64(seed))
+    var result = [UInt8](repeating: 0, count: count)
+    result.withUnsafeMutableBytes { buffer in
+        for offset in stride(from: 0, to: count - 7, by: 8) {
+            buffer.storeBytes(of: random.next(), toByteOffset: offset, as: UInt64.self)
+        }
+    }
+    return result
+}

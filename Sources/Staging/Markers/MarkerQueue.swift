@@ -60,6 +60,7 @@ public final class MarkerQueue: Sendable {
     }
 
     private let store: any ObjectStore
+    private let area: StagingArea
     private let configuration: Configuration
     private let time: any TimeSource
     private let log: Logger
@@ -75,10 +76,11 @@ public final class MarkerQueue: Sendable {
         time: any TimeSource, log: Logger
     ) {
         self.store = store
+        self.area = area
         self.configuration = configuration
         self.time = time
         self.log = log
-        journal = MarkerJournal(path: area.newPath(suffix: MarkerJournal.suffix))
+        journal = MarkerJournal(path: area.newPath(suffix: MarkerJournal.suffix), disk: area.disk)
         burst = BurstGate(
             Burst(
                 pauseNanoseconds: configuration.pauseNanoseconds, holdNanosecondsMax: configuration.holdNanosecondsMax),
@@ -133,7 +135,7 @@ public final class MarkerQueue: Sendable {
             log.error("markers of directories that an earlier mount left wait for the next one: \(error)")
             return
         }
-        left.remove()
+        area.disk.remove(left.path)
     }
 
     /// Returns whether a worker has to begin for the key.

@@ -32,10 +32,13 @@ public final class RemovalQueue: Sendable {
     }
 
     private struct Pending {
-        let removal: Removal
+        /// Of one key. More than one where earlier mounts have left them: each is of another version.
+        var removals: [Removal]
         /// Left by an earlier mount: the object may be another one by now.
         let isLeft: Bool
         var waiters: [CheckedContinuation<StoreError?, Never>] = []
+
+        var key: ObjectKey { removals[0].version.key }
     }
 
     private struct State {
@@ -76,7 +79,7 @@ public final class RemovalQueue: Sendable {
         self.configuration = configuration
         self.time = time
         self.log = log
-        journal = RemovalJournal(path: area.newPath(suffix: RemovalJournal.suffix))
+        journal = RemovalJournal(path: area.newPath(suffix: RemovalJournal.suffix), disk: area.disk)
     }
 
     /// Sets who hears that objects could not be removed: their names are there again. Called outside all locks.
@@ -95,7 +98,7 @@ public final class RemovalQueue: Sendable {
             guard state.pending.count < configuration.waitingMax, state.pending[key] == nil, !state.isStopped else {
                 return false
             }
-            state.pending[key] = Pending(removal: removal, isLeft: false)
+            state.pending[key] = Pending(removals: [removal], isLeft: false)
             return true
         }
         guard isTaken else { return false }
@@ -112,24 +115,31 @@ public final class RemovalQueue: Sendable {
         return true
     }
 
-    /// Goes on with what an ended mount had acknowledged. Each is removed only if it is still what it was then.
+    /// Goes on with what an ended mount had acknowledged. Each is removed only if it is still what it was then. Before the
+    /// first removal of this mount's own.
     public func adopt(_ left: LeftRequests<Removal>) {
         for removal in left.requests {
+            let key = removal.version.key
+            // A mount that was killed when it had just adopted them has left them in two journals.
+            if state.withLock({ $0.pending[key]?.removals.contains(removal) == true }) { continue }
             do throws(StagingError) {
                 try journal.append(removal)
             } catch {
                 log.error("removals that an earlier mount left wait for the next one: \(error)")
                 return
             }
-            let key = removal.version.key
             state.withLock { state in
-                state.pending[key] = Pending(removal: removal, isLeft: true)
-                state.waiting.append(key)
+                if state.pending[key]?.removals.append(removal) == nil {
+                    state.pending[key] = Pending(removals: [removal], isLeft: true)
+                    state.waiting.append(key)
+                }
             }
         }
-        left.remove()
-        pump()
+        area.disk.remove(left.path)
     }
+
+    /// Sends what was adopted, once all of it is.
+    public func resume() { pump() }
 
     // MARK: Waiting
 
@@ -228,7 +238,10 @@ public final class RemovalQueue: Sendable {
                 let keys = state.waiting.prefix(count)
                 state.waiting.removeFirst(keys.count)
                 state.inFlightCount += 1
-                return keys.compactMap { state.pending[$0] }
+                return keys.map { key in
+                    guard let pending = state.pending[key] else { preconditionFailure("waiting and not pending") }
+                    return pending
+                }
             }
             if batch.isEmpty { return }
             Task { await self.send(batch) }
@@ -238,9 +251,9 @@ public final class RemovalQueue: Sendable {
     private func send(_ batch: [Pending]) async {
         var failures: [ObjectKey: StoreError] = [:]
         do throws(StoreError) {
-            var keys = batch.filter { !$0.isLeft }.map(\.removal.version.key)
+            var keys = batch.filter { !$0.isLeft }.map(\.key)
             for left in batch where left.isLeft {
-                if try await isStill(left.removal) { keys.append(left.removal.version.key) }
+                if try await isStill(left) { keys.append(left.key) }
             }
             if keys.count == 1 {
                 try await store.delete(keys[0])
@@ -248,18 +261,18 @@ public final class RemovalQueue: Sendable {
                 for (key, error) in try await store.delete(keys) { failures[key] = error }
             }
         } catch {
-            for item in batch { failures[item.removal.version.key] = error }
+            for item in batch { failures[item.key] = error }
         }
         end(batch, failures)
         pump()
     }
 
     /// Whether an object that an earlier mount was to remove is there, and no other in its place.
-    private func isStill(_ removal: Removal) async throws(StoreError) -> Bool {
+    private func isStill(_ left: Pending) async throws(StoreError) -> Bool {
         do throws(StoreError) {
-            let found = try await store.head(removal.version.key)
-            if removal.isStill(found) { return true }
-            log.notice("'\(removal.version.key)' was removed before the last mount ended, and is another object by now")
+            let found = try await store.head(left.key)
+            if left.removals.contains(where: { $0.isStill(found) }) { return true }
+            log.notice("'\(left.key)' was removed before the last mount ended, and is another object by now")
             return false
         } catch {
             if error.kind == .notFound { return false }
@@ -268,7 +281,7 @@ public final class RemovalQueue: Sendable {
     }
 
     private func end(_ batch: [Pending], _ failures: [ObjectKey: StoreError]) {
-        let keys = batch.map(\.removal.version.key)
+        let keys = batch.map(\.key)
         var ended = keys.filter { failures[$0].map { !Self.isPassing($0) } ?? true }
         var journalFailure: StoreError?
         if !ended.isEmpty {
