@@ -64,7 +64,10 @@ struct Spelling: Sendable {
         self.init(segments.shuffled(using: &random))
     }
 
-    private func components(_ path: String) -> [Letter] { path.split(separator: "/").map { letters[String($0)]! } }
+    /// Names that are no letters stand for themselves.
+    private func components(_ path: String) -> [Letter] {
+        path.split(separator: "/").map { letters[String($0)] ?? Letter(String($0)) }
+    }
 
     /// The path below the mount.
     func shown(_ path: String) -> String { components(path).map(\.shown).joined(separator: "/") }
