@@ -53,9 +53,7 @@ extension FileSystem {
     private func graft(_ file: StagedFile) -> Node? {
         guard file.key.bytes.hasPrefix(configuration.prefix) else { return nil }
         let path = file.key.bytes.dropFirst(configuration.prefix.count)
-        var segments = path.string.split(separator: "/", omittingEmptySubsequences: false).map {
-            ByteString(String($0))
-        }
+        var segments = path.string.pathComponents(omittingEmpty: false).map { ByteString($0) }
         guard let last = segments.popLast(), let name = NameCodec.name(forSegment: last) else { return nil }
         let metadata = file.properties.metadata
         let kind = AttributeCodec.kind(of: metadata)
@@ -167,7 +165,7 @@ extension FileSystem {
             }
             for await error in group where failure == nil { failure = error }
         }
-        let prefix = ByteString(text.split(separator: "/").joined(separator: "/"))
+        let prefix = ByteString(text.pathComponents().joined(separator: "/"))
         do throws(FileSystemError) {
             // Of names that no path can spell nobody asks here; they are removed all the same.
             try await settleRemovals(below: configuration.prefix + prefix)
@@ -179,8 +177,8 @@ extension FileSystem {
 
     /// Whether one path is, or is below, another; slashes in front of either do not count.
     static func isPath(_ path: String, atOrBelow text: String) -> Bool {
-        let directory = text.split(separator: "/")
-        return path.split(separator: "/").prefix(directory.count) == directory[...]
+        let directory = text.pathComponents().map { ByteString($0) }
+        return path.pathComponents().map { ByteString($0) }.starts(with: directory)
     }
 
     /// fsync(2) of a directory: everything below it.

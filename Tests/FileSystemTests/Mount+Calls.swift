@@ -19,7 +19,7 @@ struct Place {
 }
 
 extension Mount {
-    private static func components(_ path: String) -> [String] { path.split(separator: "/").map(String.init) }
+    private static func components(_ path: String) -> [String] { path.pathComponents() }
 
     /// Walks to the directory of a path.
     func withParent<Value>(_ path: String, _ body: (Place) async throws -> Value) async throws -> Value {

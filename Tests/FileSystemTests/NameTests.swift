@@ -26,6 +26,29 @@ struct NameTests {
         #expect(try await mount.status("d").kind == .directory)
     }
 
+    /// To Swift a slash and a combining mark behind it are one character.
+    @Test func regression_namesThatBeginWithACombiningMark() async throws {
+        let (directory, file, pending) = ("d/\u{301}x", "d/\u{301}x/\u{308}f", "d/\u{301}x/\u{308}g")
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.write("old", at: file)
+        #expect(try await mount.text(file) == "old")
+        try await mount.withNode(file) { _ async throws in
+            mount.store.write("changed", at: file)
+            #expect(mount.fileSystem.refresh(path: "/" + directory))
+            #expect(try await mount.text(file) == "changed")
+        }
+        mount.store.setFaults(FaultPlan().adding(.serverFault, on: .putObject, when: .always))
+        try await mount.write(pending, "new")
+        try await mount.kill()
+        #expect(try await mount.names(directory).sorted() == ["\u{308}f", "\u{308}g"])
+        #expect(try await mount.text(pending) == "new")
+        mount.store.setFaults(FaultPlan())
+        try await mount.fileSystem.flush(path: directory)
+        #expect(mount.store.text(at: pending) == "new")
+        #expect(!FileSystem.isPath("/d/x", atOrBelow: "d/\u{301}x") && FileSystem.isPath("/" + file, atOrBelow: "d"))
+    }
+
     /// `a` beside `a/b`: the directory has the name, the object another one.
     @Test func fileBesideDirectory() async throws {
         let mount = try Mount()

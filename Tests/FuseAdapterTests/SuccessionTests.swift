@@ -63,6 +63,14 @@ struct SuccessionTests {
         #expect(second.initRequest.isEmpty)
     }
 
+    /// A slash and a combining mark behind it are one character, and two bytes.
+    @Test func regression_namesThatBeginWithACombiningMark() throws {
+        let (first, second) = try ledgers()
+        let odd = entry(16, ["a", "\u{301}b", "\u{308}"])
+        first.note(odd)
+        #expect(second.entries() == [odd])
+    }
+
     // MARK: Requests
 
     /// A request with these 64-bit words as its body.
