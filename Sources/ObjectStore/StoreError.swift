@@ -80,6 +80,9 @@ public struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
     /// Whether the store does not know, or has spoiled, the multipart upload that the request was for.
     public var isLostUpload: Bool { kind == .notFound && code == Self.noSuchUpload || code == "InvalidPart" }
 
+    /// Whether the key has more bytes than the store takes.
+    public var isOfLongKey: Bool { code == "KeyTooLongError" || code == "KeyTooLong" }
+
     /// Of a request that writes: whether it may have been done, or may still be.
     public var isOutcomeOpen: Bool {
         switch kind {

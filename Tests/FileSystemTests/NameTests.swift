@@ -3,6 +3,7 @@
 import Base
 import MemoryStore
 import ObjectModel
+import ObjectStore
 import Testing
 
 @testable import FileSystem
@@ -47,6 +48,15 @@ struct NameTests {
         try await mount.fileSystem.flush(path: directory)
         #expect(mount.store.text(at: pending) == "new")
         #expect(!FileSystem.isPath("/d/x", atOrBelow: "d/\u{301}x") && FileSystem.isPath("/" + file, atOrBelow: "d"))
+    }
+
+    /// That the store finds the key too long says so of the name.
+    @Test(arguments: ["KeyTooLongError", "KeyTooLong"])
+    func regression_aKeyThatTheStoreFindsTooLong(code: String) {
+        func kind(_ code: String) -> FileSystemError.Kind {
+            FileSystemError(StoreError(.tooLarge, operation: "PutObject", code: code, httpStatus: 400)).kind
+        }
+        #expect(kind(code) == .nameTooLong && kind("EntityTooLarge") == .fileTooLarge)
     }
 
     /// `a` beside `a/b`: the directory has the name, the object another one.
