@@ -60,6 +60,8 @@ public struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
     /// Of a request that writes: whether an attempt of it whose answer was lost may have taken effect, whatever the last
     /// attempt was told.
     public var mayHaveHappened = false
+    /// Of `.sourceFailed`: what the local disk said, an errno, where that is why.
+    public var localCode: Int32?
 
     public init(
         _ kind: Kind, operation: String, key: ObjectKey? = nil, code: String? = nil, httpStatus: Int? = nil,
