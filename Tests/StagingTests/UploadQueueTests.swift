@@ -100,6 +100,30 @@ struct UploadQueueTests {
         #expect(fixture.queue.isProven)
     }
 
+    /// A store that makes something else of the parts than they were, and is found out by its answer: the data stays staged, the
+    /// error shows, and all of it is sent again.
+    @Test func whatAStoreMadeWrongIsSentAgain() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("damaged")
+        try file.setProperties(ObjectProperties(metadata: ["mtime": "1"]))
+        let content = bytes(20 << 20)
+        try file.write(content, at: 0)
+        fixture.store.setFaults(FaultPlan().adding(.answerLost(.malformedResponse), on: .completeUpload, when: .nth(1)))
+        // So that it is tried again once the test has damaged the object.
+        fixture.store.pause(.headObject)
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        #expect(file.needsUpload && file.failure != nil && !fixture.queue.isProven)
+        let properties = try #require(fixture.store.info(at: "damaged")).properties
+        fixture.store.write([0] + content[1...], at: "damaged", properties: properties)
+        fixture.store.resume(.headObject)
+        try await fixture.queue.flush(file)
+        let isWhole = fixture.store.bytes(at: "damaged") == content
+        #expect(isWhole && file.failure == nil)
+        for _ in 0..<100_000 where !fixture.store.openUploads.isEmpty { await Task.yield() }
+        #expect(fixture.store.openUploads.isEmpty)
+    }
+
     /// A multipart upload that fails goes on where it was: what was sent once is not sent again.
     @Test func failedMultipartUploadsGoOn() async throws {
         let fixture = try StagingFixture()
