@@ -225,6 +225,9 @@ extension FileSystem {
             let refusal = error
             // Without room to journal the way back, the file has the new name.
             do throws(FileSystemError) { try adopt(version, in: node) } catch { return refusal }
+            // The store has said that the object stays: then the copy goes, unless what it replaced is gone. After any other
+            // failure it may be all that is left.
+            if target == nil, refusal.kind == .accessDenied { await removeIfUnchanged(moved) }
             throw refusal
         }
         return nil

@@ -160,6 +160,20 @@ struct RenameTests {
         #expect(mount.store.keys() == ["b"])
     }
 
+    /// Where the removal of the old object is denied, a rename leaves nothing behind.
+    @Test func regression_aRenameThatIsRefusedLeavesNoCopy() async throws {
+        let mount = try Mount()
+        mount.store.write("text", at: "a")
+        mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObject, key: "a", when: .always))
+        #expect(await failure { try await mount.rename("a", to: "b") } == .accessDenied)
+        #expect(mount.store.keys() == ["a"])
+        #expect(try await mount.names("") == ["a"])
+        #expect(try await mount.text("a") == "text")
+        try await mount.write("b", "another")
+        await mount.drain()
+        #expect(mount.store.text(at: "b") == "another")
+    }
+
     @Test func mustBeNew() async throws {
         let mount = try Mount()
         try await mount.write("a", "a")
