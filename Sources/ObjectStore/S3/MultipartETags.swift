@@ -3,8 +3,8 @@
 /// What is known of the ETags of completed uploads.
 ///
 /// S3 makes the MD5 of the parts' MD5s, and so do Ceph's gateway and MinIO; of objects that are encrypted by KMS or a customer's
-/// key, of which it is not true, answers say so. SeaweedFS sums the pieces that it cuts parts into, which is the same for small
-/// parts only (<https://github.com/seaweedfs/seaweedfs/issues/2512>, <https://github.com/seaweedfs/seaweedfs/pull/9772>). So
+/// key, of which it is not true, answers say so. SeaweedFS has long summed the pieces that it cuts parts into, which is the same for
+/// small parts only (<https://github.com/seaweedfs/seaweedfs/issues/2512>, <https://github.com/seaweedfs/seaweedfs/pull/9772>). So
 /// another ETag means something only where the server was seen to follow S3 with parts as large.
 struct MultipartETags {
     /// The largest part of an upload whose ETag was as S3 makes it, in bytes.
