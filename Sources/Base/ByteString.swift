@@ -44,6 +44,17 @@ public struct ByteString: Sendable, Hashable, Comparable, CustomStringConvertibl
         string.utf8.starts(with: prefix.string.utf8)
     }
 
+    /// Whether the bytes end with those of `suffix`. To `String` the slash behind a sign that is written before what follows it
+    /// (U+0600) is no character of its own.
+    public func hasSuffix(_ suffix: ByteString) -> Bool {
+        string.utf8.reversed().starts(with: suffix.string.utf8.reversed())
+    }
+
+    /// The bytes before the last `count`; the cut must fall between two scalars.
+    public func dropLast(_ count: Int) -> ByteString {
+        ByteString(String(Substring(string.utf8.dropLast(count))))
+    }
+
     /// The bytes after the first `count`; the cut must fall between two characters.
     public func dropFirst(_ count: Int) -> ByteString {
         ByteString(String(Substring(string.utf8.dropFirst(count))))

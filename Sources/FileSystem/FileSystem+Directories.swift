@@ -177,8 +177,7 @@ extension FileSystem {
 
     /// What tools of the Hadoop family leave beside a directory, from its key with or without the slash.
     static func folderMarker(ofDirectory key: ByteString) -> ObjectKey? {
-        let path = key.string.hasSuffix("/") ? String(key.string.dropLast()) : key.string
-        return ObjectKey(ByteString(path + ListingBuilder.folderSuffix))
+        ObjectKey((key.hasSuffix("/") ? key.dropLast(1) : key) + ListingBuilder.folderSuffix)
     }
 
     /// The other form of a directory's marker, which goes with it: else the directory would come back. Nil where there is an
@@ -188,7 +187,7 @@ extension FileSystem {
             guard let dentry = tree[node.number], let parent = dentry.parent, let name = dentry.name,
                 let prefix = dentry.prefix(root: configuration.prefix)
             else { return nil }
-            let segment = NameCodec.segment(for: name) + ByteString(ListingBuilder.folderSuffix)
+            let segment = NameCodec.segment(for: name) + ListingBuilder.folderSuffix
             if let beside = NameCodec.name(forSegment: segment),
                 parent.directory!.children[beside] != nil || parent.directory!.listed(beside) != nil
             {

@@ -138,7 +138,7 @@ extension FileSystem {
         guard let source = try await head(old) else { return .gone }
         guard object.isStill(source) else { return .kept }
         // A directory that is replaced has a marker of its own.
-        let isMarker = object.rest.isEmpty || object.rest.string.hasSuffix("/")
+        let isMarker = object.rest.isEmpty || object.rest.hasSuffix("/")
         if !isMarker, let found = try await head(new) {
             // Other metadata may be that of many objects: another client's of the same length is no copy.
             let isCopy =

@@ -562,7 +562,7 @@ extension FileSystem {
     /// Shows a rename from now on, until `renames.end`.
     func beginRename(from: ByteString, to: ByteString, count: Int, isResumed: Bool = false) -> Int {
         func path(_ prefix: ByteString) -> String {
-            "/" + String(prefix.dropFirst(configuration.prefix.count).string.dropLast())
+            "/" + prefix.dropFirst(configuration.prefix.count).dropLast(1).string
         }
         return renames.begin(
             RenameProgress(from: path(from), to: path(to), totalCount: count, isResumed: isResumed))
@@ -628,7 +628,7 @@ extension FileSystem {
     }
 
     private static func isMarker(_ object: ListedObject) -> Bool {
-        object.version.byteCount == 0 && object.key.string.hasSuffix("/")
+        object.version.byteCount == 0 && object.key.bytes.hasSuffix("/")
     }
 
     private func newMarker(_ key: ObjectKey) async throws(FileSystemError) -> ObjectVersion {

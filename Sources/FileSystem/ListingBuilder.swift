@@ -23,7 +23,7 @@ struct ListingBuilder {
     private(set) var hasFolderMarkers = false
 
     /// What some tools of the Hadoop family leave for a directory `dir`.
-    static let folderSuffix = "_$folder$"
+    static let folderSuffix: ByteString = "_$folder$"
 
     init(prefix: ByteString) {
         self.prefix = prefix
@@ -36,18 +36,18 @@ struct ListingBuilder {
         var result: [(name: FileName, entry: Listing.Entry)] = []
         result.reserveCapacity(objects.count + commonPrefixes.count)
         for common in commonPrefixes {
-            addDirectory(ByteString(String(common.dropFirst(prefix.count).string.dropLast())), to: &result)
+            addDirectory(common.dropFirst(prefix.count).dropLast(1), to: &result)
         }
         for object in objects {
             let segment = object.key.bytes.dropFirst(prefix.count)
             if segment.isEmpty {
                 marker = object
-            } else if segment.string.hasSuffix(Self.folderSuffix), object.version.byteCount == 0 {
+            } else if segment.hasSuffix(Self.folderSuffix), object.version.byteCount == 0 {
                 hasFolderMarkers = true
-                addDirectory(ByteString(String(segment.string.dropLast(Self.folderSuffix.count))), to: &result)
-            } else if segment.string.hasSuffix("/") {
+                addDirectory(segment.dropLast(Self.folderSuffix.count), to: &result)
+            } else if segment.hasSuffix("/") {
                 // Servers that list a marker as an object beside its common prefix.
-                addDirectory(ByteString(String(segment.string.dropLast())), to: &result)
+                addDirectory(segment.dropLast(1), to: &result)
             } else {
                 held.append((segment, object))
             }
@@ -56,7 +56,7 @@ struct ListingBuilder {
             objects.isEmpty && commonPrefixes.isEmpty ? 0 : prefix.count)
         var stillHeld: [(segment: ByteString, object: ListedObject)] = []
         for (segment, object) in held {
-            if !isLast, last < segment + ByteString(Self.folderSuffix) {
+            if !isLast, last < segment + Self.folderSuffix {
                 stillHeld.append((segment, object))
                 continue
             }

@@ -68,7 +68,7 @@ struct RenamePlan: Sendable, Equatable {
             texts.append(ByteString(text))
             position += Int(count)
         }
-        guard texts.count >= 2, texts[0].string.hasSuffix("/"), texts[1].string.hasSuffix("/") else { return nil }
+        guard texts.count >= 2, texts[0].hasSuffix("/"), texts[1].hasSuffix("/") else { return nil }
         var objects: [Moved] = []
         for start in stride(from: 2, to: texts.count, by: 3) {
             guard let object = Moved(texts[start..<min(start + 3, texts.count)]) else { return nil }

@@ -68,7 +68,7 @@ struct SubtreeListing {
         if builder.hasFolderMarkers { hasFolderMarkers = true }
         let above = path[path.count - 1].prefix.count
         path[path.count - 1].commonPrefixes.append(done.prefix)
-        let segment = ByteString(String(done.prefix.dropFirst(above).string.dropLast()))
+        let segment = done.prefix.dropFirst(above).dropLast(1)
         guard let name = NameCodec.name(forSegment: segment) else { return }
         path[path.count - 1].below[name] = ListedDirectory(
             startedAt: startedAt, names: names.map { ListedName(name: $0.name, entry: $0.entry) },

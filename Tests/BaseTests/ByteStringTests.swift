@@ -22,11 +22,11 @@ struct ByteStringTests {
         #expect(smaller < larger && !(larger < smaller) && smaller != larger)
     }
 
-    /// Order, equality, prefix, cut and joint agree with plain byte arrays.
+    /// Order, equality, prefix, suffix, cuts and joint agree with plain byte arrays.
     @Test(arguments: 0..<20 as Range<UInt64>)
     func againstByteArrays(_ seed: UInt64) {
         var dice = Dice(seed: seed)
-        let alphabet = ["a", "b", "/", "e", "\u{301}", "\u{e9}", "\u{65e5}", "\u{1f600}", "\u{fffd}"]
+        let alphabet = ["a", "b", "/", "e", "\u{301}", "\u{600}", "\u{e9}", "\u{65e5}", "\u{1f600}", "\u{fffd}"]
         func text() -> String {
             (0..<Int.random(in: 0...4, using: &dice)).map { _ in alphabet.randomElement(using: &dice)! }.joined()
         }
@@ -40,7 +40,8 @@ struct ByteStringTests {
             let joined = leftText + rightText
             #expect(Array(joined.utf8) == leftBytes + rightBytes)
             #expect(joined.hasPrefix(leftText))
-            #expect(joined.dropFirst(leftText.count) == rightText)
+            #expect(joined.dropFirst(leftText.count) == rightText && joined.dropLast(rightText.count) == leftText)
+            #expect(leftText.hasSuffix(rightText) == leftBytes.suffix(rightBytes.count).elementsEqual(rightBytes))
             #expect(leftText.isEmpty == leftBytes.isEmpty && leftText.count == leftBytes.count)
         }
     }

@@ -50,6 +50,28 @@ struct NameTests {
         #expect(!FileSystem.isPath("/d/x", atOrBelow: "d/\u{301}x") && FileSystem.isPath("/" + file, atOrBelow: "d"))
     }
 
+    /// Nor does the slash behind a sign that is written before what follows it (U+0600, or U+0D4E of Malayalam) stand alone.
+    @Test(arguments: ["\u{600}", "\u{d4e}"])
+    func regression_directoriesThatEndWithAPrependedSign(sign: String) async throws {
+        let mount = try Mount()
+        let (old, new, made) = ("d" + sign, "e" + sign, "m" + sign)
+        mount.store.write("text", at: old + "/f")
+        mount.store.write("", at: old + "/below" + sign + "/")
+        #expect(try await mount.names("") == [old])
+        #expect(try await mount.names(old).sorted() == ["below" + sign, "f"])
+        #expect(try await mount.names(old + "/below" + sign).isEmpty)
+        #expect(try await mount.text(old + "/f") == "text")
+        try await mount.makeDirectory(made)
+        try await mount.rename(old, to: new)
+        #expect(mount.store.keys() == [new + "/", new + "/below" + sign + "/", new + "/f", made + "/"])
+        mount.expire()
+        #expect(try await mount.names("").sorted() == [new, made])
+        try await mount.removeDirectory(made)
+        try await mount.removeDirectory(new + "/below" + sign)
+        try await mount.remount()
+        #expect(try await mount.names("") == [new] && mount.store.keys() == [new + "/", new + "/f"])
+    }
+
     /// That the store finds the key too long says so of the name.
     @Test(arguments: ["KeyTooLongError", "KeyTooLong"])
     func regression_aKeyThatTheStoreFindsTooLong(code: String) {
