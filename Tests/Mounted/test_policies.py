@@ -97,6 +97,8 @@ def test_a_prefix_that_keeps_its_objects(mount, mnt, own):
     mount.start()
     assert _errno(lambda: os.unlink(mnt / "keep/file")) == errno.EACCES
     assert _errno(lambda: os.rename(mnt / "keep/file", mnt / "elsewhere")) == errno.EACCES
+    assert _errno(lambda: os.rename(mnt / "keep/dir", mnt / "elsewhere")) == errno.EACCES
+    assert _errno(lambda: os.rename(mnt / "keep/many", mnt / "many")) == errno.EACCES
     refused = subprocess.run(["rm", "-r", str(mnt / "keep/many")], capture_output=True, text=True)
     assert refused.returncode != 0, "rm was not told"
     for _ in range(2):
