@@ -44,7 +44,7 @@ public struct ByteString: Sendable, Hashable, Comparable, CustomStringConvertibl
         string.utf8.starts(with: prefix.string.utf8)
     }
 
-    /// Whether the bytes end with those of `suffix`. `String` goes by characters, and some of them swallow a slash.
+    /// Whether the bytes end with those of `suffix`. `String` goes by characters, and some of them (U+0600) swallow a slash.
     public func hasSuffix(_ suffix: ByteString) -> Bool {
         count >= suffix.count && string.utf8.suffix(suffix.count).elementsEqual(suffix.utf8)
     }
@@ -65,10 +65,6 @@ public struct ByteString: Sendable, Hashable, Comparable, CustomStringConvertibl
 }
 
 extension String {
-    /// What stands between the slashes of a path, but for what is empty. By bytes, since a slash and a combining mark
-    /// behind it are one `Character`.
-    public var pathComponents: [String] { utf8.split(separator: UInt8(ascii: "/")).map { String(Substring($0)) } }
-
     /// Equality by bytes. By one call where both are in native form, as nearly all are: keys and tags are compared often.
     public func hasSameBytes(as other: String) -> Bool {
         guard utf8.count == other.utf8.count else { return false }

@@ -73,7 +73,7 @@ public struct ControlDirectory: Sendable, Hashable {
     /// Makes the directory and what is missing above it, all with mode 0700, and checks that it is ours alone.
     public func create() throws(ControlError) {
         var prefix = ""
-        for name in path.split(separator: "/") {
+        for name in path.pathComponents() {
             prefix += "/\(name)"
             if mkdir(prefix, 0o700) != 0, errno != EEXIST, errno != EROFS, errno != EACCES {
                 throw ControlError(.unusableDirectory, "cannot create \(prefix): \(Self.message(errno))")

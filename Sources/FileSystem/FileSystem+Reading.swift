@@ -171,6 +171,8 @@ extension FileSystem {
     /// The store has another version than the one a read was for. Nobody has seen a byte of the old one: the node becomes
     /// the new version. Else `.stale`: what is open stays what it was, and the next open sees the new file.
     private func adoptNewVersion(_ node: Node, instead old: ObjectVersion) async throws(FileSystemError) {
+        // What stands under the key now is another file.
+        if node.state.withLock({ $0.isUnlinked }) { throw Self.notKept(old.key) }
         let info = try await head(old.key)
         let now = nowNanoseconds
         let isAdopted = node.state.withLock { state in
@@ -205,10 +207,15 @@ extension FileSystem {
             do throws(StoreError) {
                 return try await assemble(handle, file, pieces)
             } catch {
-                guard error.kind == .preconditionFailed || error.kind == .notFound || error.kind == .invalidRange,
-                    pieces != file.pieces(range) || file.isBeingSent || file.publicationIsUncertain
-                        || file.isInTransit(range)
+                guard error.kind == .preconditionFailed || error.kind == .notFound || error.kind == .invalidRange
                 else { throw FileSystemError(error) }
+                let hasMoved = pieces != file.pieces(range)
+                if !hasMoved, handle.node.state.withLock({ $0.isUnlinked }) { throw Self.notKept(file.key) }
+                guard hasMoved || file.isBeingSent || file.publicationIsUncertain || file.isInTransit(range) else {
+                    // "No such file" would be taken for an answer about a name.
+                    throw error.kind == .notFound
+                        ? FileSystemError(.stale, cause: error.description) : FileSystemError(error)
+                }
                 if file.isBeingSent {
                     await file.waitForAttempt()
                 } else if file.publicationIsUncertain {
@@ -243,6 +250,11 @@ extension FileSystem {
             }
         }
         return .bytes(bytes)
+    }
+
+    /// Bytes of an open file that were nowhere any more once its name was removed.
+    static func notKept(_ key: ObjectKey) -> FileSystemError {
+        FileSystemError(.stale, cause: "'\(key)' was removed while it was open, and these bytes could not be kept")
     }
 
     /// The bytes are to be had elsewhere by now.

@@ -54,9 +54,7 @@ extension FileSystem {
     private func graft(_ file: StagedFile) -> Node? {
         guard file.key.bytes.hasPrefix(configuration.prefix) else { return nil }
         let path = file.key.bytes.dropFirst(configuration.prefix.count)
-        var segments = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
-            ByteString(String(Substring($0)))
-        }
+        var segments = path.string.pathComponents(omittingEmpty: false).map { ByteString($0) }
         guard let last = segments.popLast(), let name = NameCodec.name(forSegment: last) else { return nil }
         let metadata = file.properties.metadata
         let kind = AttributeCodec.kind(of: metadata)
@@ -107,9 +105,7 @@ extension FileSystem {
     private func graft(_ write: MarkerWrite) -> Node? {
         guard write.key.bytes.hasPrefix(configuration.prefix) else { return nil }
         let path = write.key.bytes.dropFirst(configuration.prefix.count)
-        let segments = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
-            ByteString(String(Substring($0)))
-        }
+        let segments = path.string.pathComponents(omittingEmpty: false).map { ByteString($0) }
         return tree.withLock { tree in
             guard let dentry = graft(segments.dropLast(), &tree) else { return nil }
             let metadata = write.properties.metadata
@@ -214,7 +210,7 @@ extension FileSystem {
             }
             for await error in group where failure == nil { failure = error }
         }
-        let prefix = ByteString(text.pathComponents.joined(separator: "/"))
+        let prefix = ByteString(text.pathComponents().joined(separator: "/"))
         do throws(FileSystemError) {
             try await settleMarkers(below: configuration.prefix + (prefix.isEmpty ? "" : prefix + "/"))
         } catch {
@@ -231,8 +227,8 @@ extension FileSystem {
 
     /// Whether one path is, or is below, another; slashes in front of either do not count.
     static func isPath(_ path: String, atOrBelow text: String) -> Bool {
-        let directory = text.pathComponents
-        return path.pathComponents.prefix(directory.count).elementsEqual(directory) { $0.hasSameBytes(as: $1) }
+        let directory = text.pathComponents().map { ByteString($0) }
+        return path.pathComponents().map { ByteString($0) }.starts(with: directory)
     }
 
     /// fsync(2) of a directory: everything below it.

@@ -9,7 +9,7 @@ extension FileSystem {
     /// - Returns: whether anything was known there.
     @discardableResult
     public func refresh(path text: String) -> Bool {
-        let components = text.pathComponents
+        let components = text.pathComponents()
         var changes: [KernelInvalidation] = []
         let isKnown = tree.withLock { tree in
             guard var dentry = tree[Tree.rootNumber] else { return false }

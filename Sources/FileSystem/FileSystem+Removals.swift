@@ -40,8 +40,7 @@ extension FileSystem {
     /// Objects that could not be removed: their names are there again.
     func removalsWereRefused(_ keys: [ObjectKey]) {
         let paths = keys.filter { $0.bytes.hasPrefix(configuration.prefix) }.map {
-            $0.bytes.dropFirst(configuration.prefix.count).string.pathComponents.dropLast()
-                .joined(separator: "/")
+            $0.bytes.dropFirst(configuration.prefix.count).string.pathComponents().dropLast().joined(separator: "/")
         }
         for path in Set(paths) { refresh(path: path) }
     }

@@ -2,6 +2,7 @@
 
 internal import Base
 internal import BlockCache
+internal import Logging
 internal import ObjectModel
 internal import ObjectStore
 internal import Staging
@@ -22,7 +23,7 @@ extension FileSystem {
         let node = try await resolve(parent: number, name: name, isReferenced: false)
         guard node.kind != .directory else { throw FileSystemError(.isDirectory) }
         try await keepParent(number, losing: name)
-        let key = try await vacate(node)
+        let key = try await vacate(node, isRemoval: true)
         do throws(FileSystemError) {
             if let key {
                 node.stagedFile?.note(.removal)
@@ -50,10 +51,11 @@ extension FileSystem {
     /// Prepares a node for losing its object: nothing of it is sent any more, and if it is open its bytes are kept for
     /// those who have it open. Returns the key to be deleted; nil when nothing can be under it. What follows is
     /// `markUnlinked`, or `reoccupy` when the object stays after all.
-    func vacate(_ node: Node) async throws(FileSystemError) -> ObjectKey? {
+    /// - Parameter isRemoval: it is to make room, perhaps: a full disk keeps no bytes, and does not keep from removing.
+    func vacate(_ node: Node, isRemoval: Bool = false) async throws(FileSystemError) -> ObjectKey? {
         beginChangingKey(node)
         do throws(FileSystemError) {
-            return try await vacateHolding(node)
+            return try await vacateHolding(node, isRemoval: isRemoval)
         } catch {
             reoccupy(node)
             throw error
@@ -85,24 +87,38 @@ extension FileSystem {
         if let file = node.stagedFile { queue.resume(file) }
     }
 
-    private func vacateHolding(_ node: Node) async throws(FileSystemError) -> ObjectKey? {
+    private func vacateHolding(_ node: Node, isRemoval: Bool) async throws(FileSystemError) -> ObjectKey? {
+        func ifThereIsRoom(_ body: () async throws(FileSystemError) -> Void) async throws(FileSystemError) {
+            do throws(FileSystemError) {
+                try await body()
+            } catch {
+                guard isRemoval, error.isOfFullDisk else { throw error }
+                log.notice("no room to keep a removed file for those who have it open: \(error)")
+            }
+        }
         if let version = node.state.withLock({ $0.objectVersion }) { try await secureCopies(of: version.key.bytes) }
         if let file = node.stagedFile {
             // Who has it open reads what is in parts of its upload from the object that they become.
-            if file.hasBytesInTransit, node.state.withLock({ $0.openCount > 0 }) { try await bringBack(node) }
+            if file.hasBytesInTransit, node.state.withLock({ $0.openCount > 0 }) {
+                try await ifThereIsRoom { () async throws(FileSystemError) in try await bringBack(node) }
+            }
             // Held, not only settled: who has it open for writing may close it meanwhile.
             await queue.hold(file)
-            if node.state.withLock({ $0.openCount > 0 }) { try await keepBytes(of: node, in: file) }
+            if node.state.withLock({ $0.openCount > 0 }) {
+                try await ifThereIsRoom { () async throws(FileSystemError) in try await keepBytes(of: node, in: file) }
+            }
             return file.keyMayHoldObject ? file.key : nil
         }
         guard case .clean(let version) = node.state.withLock({ $0.content }) else { return nil }
         if node.kind == .file, node.state.withLock({ $0.openCount > 0 }),
             version.byteCount <= configuration.keepUnlinkedBytesMax
         {
-            // A staged copy that is never uploaded; its readers go on from it.
-            let file = try stage(node)
-            await queue.hold(file)
-            try await keepBytes(of: node, in: file)
+            try await ifThereIsRoom { () async throws(FileSystemError) in
+                // A staged copy that is never uploaded; its readers go on from it.
+                let file = try stage(node)
+                await queue.hold(file)
+                try await keepBytes(of: node, in: file)
+            }
         }
         return version.key
     }

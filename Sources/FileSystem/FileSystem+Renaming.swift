@@ -226,6 +226,9 @@ extension FileSystem {
             let refusal = error
             // Without room to journal the way back, the file has the new name.
             do throws(FileSystemError) { try adopt(version, in: node) } catch { return refusal }
+            // The store has said that the object stays: then the copy goes, unless what it replaced is gone. After any other
+            // failure it may be all that is left.
+            if target == nil, refusal.kind == .accessDenied { await removeIfUnchanged(moved) }
             throw refusal
         }
         return nil
@@ -491,13 +494,30 @@ extension FileSystem {
         }
         // Some of the old keys may be gone after a failure: there is no way back from here, only forward.
         var leftover: FileSystemError?
+        var isAllRefused = false
         do throws(StoreError) {
             // Directories last, deepest first: some servers refuse to remove one that has entries.
             let old = objects.filter { !Self.isMarker($0) }.map(\.key) + Self.directories(of: objects, below: oldPrefix)
-            let failures = try await store.delete(old + (folder.map { [$0] } ?? []))
-            if let first = failures.first(where: { $0.key != folder }) { throw first.error }
+            let failures = try await store.delete(old + (folder.map { [$0] } ?? [])).filter { $0.key != folder }
+            if let first = failures.first {
+                isAllRefused = failures.count == old.count && failures.allSatisfy { $0.error.kind == .accessDenied }
+                throw first.error
+            }
         } catch {
             leftover = FileSystemError(error)
+        }
+        // The store has said that all of the old tree stays. Nothing was sent meanwhile, so that the way back is as safe.
+        if isAllRefused, let refusal = leftover {
+            // First: a mount that finds it would go on with the rename.
+            area.remove(plan)
+            let back = Dictionary(uniqueKeysWithValues: copied.map { ($0.value, $0.key) })
+            do throws(FileSystemError) {
+                try adopt(back, below: node, from: newPrefix, to: oldPrefix)
+            } catch {
+                return refusal
+            }
+            await takeBack()
+            throw refusal
         }
         return leftover
     }

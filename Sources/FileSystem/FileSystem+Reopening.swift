@@ -21,6 +21,12 @@ public struct OpenFileFacts: Sendable, Equatable {
         self.names = names
         self.etag = etag
     }
+
+    /// Names are equal by their bytes.
+    public static func == (left: OpenFileFacts, right: OpenFileFacts) -> Bool {
+        left.number == right.number && left.mayWrite == right.mayWrite && left.etag == right.etag
+            && left.names.elementsEqual(right.names) { $0.hasSameBytes(as: $1) }
+    }
 }
 
 extension FileSystem {

@@ -328,6 +328,8 @@ extension FileSystem {
     /// Bytes of the file are in parts of an upload only: it is completed, and what follows is a change of the object.
     func bringBack(_ node: Node) async throws(FileSystemError) {
         guard let file = node.stagedFile, file.hasBytesInTransit else { return }
+        // Its upload was given up with its name.
+        if node.state.withLock({ $0.isUnlinked }) { throw Self.notKept(file.key) }
         try storeAttributes(of: node, in: file)
         try await bring(file)
     }

@@ -57,7 +57,7 @@ public struct FileSystemError: Error, Sendable, Equatable {
             case .preconditionFailed: .stale
             case .accessDenied, .badCredentials, .expiredCredentials: .accessDenied
             case .archived: .archived
-            case .tooLarge: .fileTooLarge
+            case .tooLarge: error.isOfLongKey ? .nameTooLong : .fileTooLarge
             case .quotaExceeded: .noSpace
             case .unsupported: .unsupported
             case .timedOut: .timedOut

@@ -197,7 +197,7 @@ public final class HandleLedger: @unchecked Sendable {
         let flags = memory.load(fromByteOffset: start + 16, as: UInt32.self)
         let facts = OpenFileFacts(
             number: memory.load(fromByteOffset: start + 8, as: UInt64.self), mayWrite: flags == 1,
-            names: path.pathComponents, etag: etag.isEmpty ? nil : etag)
+            names: path.pathComponents(), etag: etag.isEmpty ? nil : etag)
         return Entry(handle: handle, facts: facts, isDirectory: flags == Self.directoryFlag)
     }
 

@@ -60,6 +60,8 @@ public struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
     /// Of a request that writes: whether an attempt of it whose answer was lost may have taken effect, whatever the last
     /// attempt was told.
     public var mayHaveHappened = false
+    /// Of `.sourceFailed`: what the local disk said, an errno, where that is why.
+    public var localCode: Int32?
 
     public init(
         _ kind: Kind, operation: String, key: ObjectKey? = nil, code: String? = nil, httpStatus: Int? = nil,
@@ -79,6 +81,9 @@ public struct StoreError: Error, Sendable, Equatable, CustomStringConvertible {
 
     /// Whether the store does not know, or has spoiled, the multipart upload that the request was for.
     public var isLostUpload: Bool { kind == .notFound && code == Self.noSuchUpload || code == "InvalidPart" }
+
+    /// Whether the key has more bytes than the store takes.
+    public var isOfLongKey: Bool { code == "KeyTooLongError" || code == "KeyTooLong" }
 
     /// Of a request that writes: whether it may have been done, or may still be.
     public var isOutcomeOpen: Bool {

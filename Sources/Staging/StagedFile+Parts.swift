@@ -242,7 +242,7 @@ extension StagedFile {
                 guard upload.has(.init(range: range, source: .staged), number: number), upload.isSettled(number),
                     state.contents.local.contains(range), !state.isBeingRead(range)
                 else { continue }
-                do throws(StagingError) { try recordWhatFrees(range, &state) } catch { break }
+                do throws(StagingError) { try recordFromReserve(.freed(range), &state) } catch { break }
                 state.contents.apply(.freed(range))
                 area.disk.punch(range, of: descriptor)
                 freedBytes += range.count
@@ -255,13 +255,13 @@ extension StagedFile {
         }
     }
 
-    /// Journals that bytes are freed, with room of the reserve where a full disk has none.
-    private func recordWhatFrees(_ range: ByteRange, _ state: inout State) throws(StagingError) {
+    /// Journals what is to make room, with room of the reserve where a full disk has none.
+    func recordFromReserve(_ record: JournalRecord, _ state: inout State) throws(StagingError) {
         do throws(StagingError) {
-            try state.record(.freed(range))
+            try state.record(record)
         } catch {
             guard error.isDiskFull, area.reserve.release() else { throw error }
-            try state.record(.freed(range))
+            try state.record(record)
         }
     }
 

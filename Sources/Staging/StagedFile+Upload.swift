@@ -62,14 +62,18 @@ extension StagedFile {
     }
 
     /// A request that may publish is about to be sent. The journal knows, so that after kill -9 the next
-    /// mount does not take our own object for another client's; without room for that, it would.
+    /// mount does not take our own object for another client's; without room for that even in the reserve, it would: the
+    /// upload goes on all the same, as it is what makes room.
     /// Returns whether one like it was sent before, whose outcome is not known.
     func beginPublication(_ mark: PublicationMark) -> Bool {
         state.withLock { state in
-            guard !state.contents.uncertain.contains(mark) else { return true }
+            let wasSent = state.contents.uncertain.contains(mark)
+            guard !wasSent || state.journal?.isClosed == true else { return true }
             state.contents.apply(.sending(mark))
-            do throws(StagingError) { try state.record(.sending(mark)) } catch {}
-            return false
+            do throws(StagingError) { try recordFromReserve(.sending(mark), &state) } catch {
+                state.journal?.distrust()
+            }
+            return wasSent
         }
     }
 
@@ -154,6 +158,7 @@ extension StagedFile {
             return (state.takeWaiters(), hasNewOrphan)
         }
         if hasNewOrphan { area.abortOrphans(of: self) }
+        area.reserve.fill()
         return waiters
     }
 
@@ -169,6 +174,8 @@ extension StagedFile {
                 return []
             }
             state.failure = UploadFailure(error: error, tries: (state.failure?.tries ?? 0) + 1)
+            // There is room now, perhaps, for what the journal missed.
+            if state.journal?.isClosed == true { do throws(StagingError) { try state.rewriteJournal() } catch {} }
             return state.takeWaiters()
         }
     }

@@ -406,6 +406,7 @@ public final class UploadQueue: Sendable {
                 properties: properties, upload: completed)
         } catch {
             if let pending, !pending.wasUncertain, !error.isOutcomeOpen { file.refutePublication(pending.mark) }
+            if let code = error.localCode { throw .disk(code: code, action: error.message) }
             if error.kind == .preconditionFailed, identity.condition != .none || identity.base != nil {
                 throw .conflict(savedAs: nil)
             }
@@ -443,6 +444,10 @@ public final class UploadQueue: Sendable {
         } catch {
             switch error {
             case .store(let cause): throw cause
+            case .disk(let code, let action):
+                var failure = StoreError(.sourceFailed, operation: "staging", key: file.key, message: action)
+                failure.localCode = code
+                throw failure
             default: throw StoreError(.sourceFailed, operation: "staging", key: file.key, message: error.description)
             }
         }

@@ -222,7 +222,7 @@ final class MountControl: ControlDelegate {
     }
 
     fileprivate static func relative(_ path: String) -> String {
-        path.hasPrefix("/") ? String(path.dropFirst()) : path
+        path.isAbsolutePath ? String(Substring(path.utf8.dropFirst())) : path
     }
 }
 

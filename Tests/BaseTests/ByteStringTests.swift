@@ -22,7 +22,7 @@ struct ByteStringTests {
         #expect(smaller < larger && !(larger < smaller) && smaller != larger)
     }
 
-    /// Order, equality, prefix, cut and joint agree with plain byte arrays.
+    /// Order, equality, prefix, suffix, cuts and joint agree with plain byte arrays.
     @Test(arguments: 0..<20 as Range<UInt64>)
     func againstByteArrays(_ seed: UInt64) {
         var dice = Dice(seed: seed)
@@ -38,11 +38,12 @@ struct ByteStringTests {
             #expect((leftText == rightText) == (leftBytes == rightBytes))
             #expect(leftText.hasPrefix(rightText) == leftBytes.starts(with: rightBytes))
             #expect(leftText.hasSuffix(rightText) == leftBytes.reversed().starts(with: rightBytes.reversed()))
-            #expect(left.pathComponents.map { Array($0.utf8) } == leftBytes.split(separator: 0x2f).map { Array($0) })
+            #expect(left.pathComponents().map { Array($0.utf8) } == leftBytes.split(separator: 0x2f).map { Array($0) })
             let joined = leftText + rightText
             #expect(Array(joined.utf8) == leftBytes + rightBytes)
             #expect(joined.hasPrefix(leftText))
-            #expect(joined.dropFirst(leftText.count) == rightText)
+            #expect(joined.dropFirst(leftText.count) == rightText && joined.dropLast(rightText.count) == leftText)
+            #expect(leftText.hasSuffix(rightText) == leftBytes.suffix(rightBytes.count).elementsEqual(rightBytes))
             #expect(leftText.isEmpty == leftBytes.isEmpty && leftText.count == leftBytes.count)
         }
     }

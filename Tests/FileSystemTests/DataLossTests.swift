@@ -177,6 +177,27 @@ struct DataLossTests {
         #expect(kind == .localDisk(ENOSPC))
     }
 
+    /// What an upload must fetch has no room on the disk: the program is told so, and it is made up for later.
+    @Test(arguments: [false, true])
+    func regression_anUploadWithoutRoomTellsIt(isSmall: Bool) async throws {
+        let isFull = Lock(false)
+        // Journals have room.
+        let disk = StagingDisk { count in isFull.withLock { $0 } && count >= 1000 ? 0 : count }
+        let mount = try Mount(disk: disk, isSmall: isSmall)
+        try await mount.prove()
+        mount.store.write(pattern(9000), at: "f")
+        let file = try await mount.open("f", write: true)
+        try await mount.write(file, [1], at: 100)
+        isFull.withLock { $0 = true }
+        #expect(await failure { try await mount.synchronise(file) } == .localDisk(ENOSPC))
+        isFull.withLock { $0 = false }
+        try await mount.close(file)
+        await mount.drain()
+        var wanted = pattern(9000)
+        wanted[100] = 1
+        #expect(mount.store.bytes(at: "f") == wanted)
+    }
+
     /// No object is longer than 5 TiB: who wants a longer file is told at once, and the file is as it was.
     @Test func regression_filesAreNoLongerThanObjects() async throws {
         let mount = try Mount()

@@ -27,6 +27,8 @@ final class ModelRun {
     /// The dice of the local disk; nil: it has room always.
     var diskDice: SplitMix64?
     let disk = FullDisk()
+    /// Open files whose name was removed while the disk had no room to keep their bytes, perhaps.
+    private var unkept: [ModelTree.File] = []
     /// The call is made again, because there was no room for it.
     private var isAgain = false
 
@@ -81,8 +83,9 @@ final class ModelRun {
     /// has not, or (renames) by half.
     /// - Parameter isOneCall: false where a program makes several calls of it: what those before a failing one have done
     ///   stands.
+    /// - Parameter slot: the open file that it is about.
     private func expect(
-        needsRoom: Bool = true, isOneCall: Bool = true, _ onModel: (inout ModelTree) throws -> Void,
+        needsRoom: Bool = true, isOneCall: Bool = true, slot: Int? = nil, _ onModel: (inout ModelTree) throws -> Void,
         _ onMount: () async throws -> Void
     ) async throws {
         let before = ModelState(model)
@@ -95,6 +98,10 @@ final class ModelRun {
         } catch let error as FileSystemError {
             guard isAllowed else { return }
             if let process, process.isDead { throw error }
+            if let slot, isOfUnkept(error, slots[slot]!.model) {
+                try await mount.close(slots.removeValue(forKey: slot)!.file)
+                return
+            }
             let isOfTheDisk = needsRoom && mayLackRoom && error.isOfTheDisk
             guard isOfTheDisk || dice != nil && error.isOfTheStore else { throw Difference("refused with \(error)") }
             // What a write has left in the middle is no file until it is written on.
@@ -164,21 +171,21 @@ final class ModelRun {
         case .write(let slot, let offset, let count, let fill):
             guard let open = slots[slot], open.mayWrite, count > 0 else { return }
             let bytes = RandomCall.bytes(count: count, fill: fill)
-            try await expect { _ in
+            try await expect(slot: slot) { _ in
                 open.model.write(bytes, at: offset)
             } _: {
                 try await mount.write(open.file, bytes, at: offset)
             }
         case .truncateOpen(let slot, let count):
             guard let open = slots[slot], open.mayWrite else { return }
-            try await expect { _ in
+            try await expect(slot: slot) { _ in
                 open.model.truncate(to: count)
             } _: {
                 try await mount.truncate(open.file, to: count)
             }
         case .readOpen(let slot):
             guard let open = slots[slot] else { return }
-            guard let bytes = try await withFaults(needsRoom: false, { try await mount.readAll(open.file) }) else {
+            guard let bytes = try await withFaults(needsRoom: false, { try await readAll(open) }), let bytes else {
                 return
             }
             if bytes != open.model.bytes {
@@ -227,6 +234,7 @@ final class ModelRun {
                 try await mount.symlink(spelling.shown(path), to: target)
             }
         case .unlink(let path):
+            if diskDice != nil, let file = model.entries[path]?.file { unkept.append(file) }
             try await expect(needsRoom: false) {
                 try $0.unlink(path)
             } _: {
@@ -324,10 +332,24 @@ final class ModelRun {
 
     // MARK: Comparing
 
+    /// The whole of an open file; nil when it has lost its name, and bytes of it could not be kept.
+    private func readAll(_ open: (file: OpenFile, model: ModelTree.File, mayWrite: Bool)) async throws -> [UInt8]? {
+        do {
+            return try await mount.readAll(open.file)
+        } catch let error as FileSystemError where isOfUnkept(error, open.model) {
+            return nil
+        }
+    }
+
+    private func isOfUnkept(_ error: FileSystemError, _ file: ModelTree.File) -> Bool {
+        error.kind == .stale && unkept.contains { $0 === file }
+            && !model.entries.values.contains { $0.file === file }
+    }
+
     func compareTree() async throws {
         try await compareDirectory("")
         for (slot, open) in slots {
-            let bytes = try await mount.readAll(open.file)
+            guard let bytes = try await readAll(open) else { continue }
             if bytes != open.model.bytes {
                 throw Difference("slot \(slot) reads \(Self.difference(bytes, open.model.bytes))")
             }

@@ -19,9 +19,7 @@ struct Place {
 }
 
 extension Mount {
-    private static func components(_ path: String) -> [String] {
-        path.utf8.split(separator: UInt8(ascii: "/")).map { String(Substring($0)) }
-    }
+    private static func components(_ path: String) -> [String] { path.pathComponents() }
 
     /// Walks to the directory of a path.
     func withParent<Value>(_ path: String, _ body: (Place) async throws -> Value) async throws -> Value {

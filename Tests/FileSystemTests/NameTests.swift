@@ -3,6 +3,7 @@
 import Base
 import MemoryStore
 import ObjectModel
+import ObjectStore
 import Testing
 
 @testable import FileSystem
@@ -52,6 +53,60 @@ struct NameTests {
         mount.store.write("of another", at: "d/\(name)/\(name)")
         mount.fileSystem.refresh(path: "/d/\(name)/\(name)")
         #expect(try await mount.text("d/\(name)/\(name)") == "of another")
+    }
+
+    /// To Swift a slash and a combining mark behind it are one character.
+    @Test func regression_namesThatBeginWithACombiningMark() async throws {
+        let (directory, file, pending) = ("d/\u{301}x", "d/\u{301}x/\u{308}f", "d/\u{301}x/\u{308}g")
+        let mount = try Mount()
+        try await mount.prove()
+        mount.store.write("old", at: file)
+        #expect(try await mount.text(file) == "old")
+        try await mount.withNode(file) { _ async throws in
+            mount.store.write("changed", at: file)
+            #expect(mount.fileSystem.refresh(path: "/" + directory))
+            #expect(try await mount.text(file) == "changed")
+        }
+        mount.store.setFaults(FaultPlan().adding(.serverFault, on: .putObject, when: .always))
+        try await mount.write(pending, "new")
+        try await mount.kill()
+        #expect(try await mount.names(directory).sorted() == ["\u{308}f", "\u{308}g"])
+        #expect(try await mount.text(pending) == "new")
+        mount.store.setFaults(FaultPlan())
+        try await mount.fileSystem.flush(path: directory)
+        #expect(mount.store.text(at: pending) == "new")
+        #expect(!FileSystem.isPath("/d/x", atOrBelow: "d/\u{301}x") && FileSystem.isPath("/" + file, atOrBelow: "d"))
+    }
+
+    /// Nor does the slash behind a sign that is written before what follows it (U+0600, or U+0D4E of Malayalam) stand alone.
+    @Test(arguments: ["\u{600}", "\u{d4e}"])
+    func regression_directoriesThatEndWithAPrependedSign(sign: String) async throws {
+        let mount = try Mount()
+        let (old, new, made) = ("d" + sign, "e" + sign, "m" + sign)
+        mount.store.write("text", at: old + "/f")
+        mount.store.write("", at: old + "/below" + sign + "/")
+        #expect(try await mount.names("") == [old])
+        #expect(try await mount.names(old).sorted() == ["below" + sign, "f"])
+        #expect(try await mount.names(old + "/below" + sign).isEmpty)
+        #expect(try await mount.text(old + "/f") == "text")
+        try await mount.makeDirectory(made)
+        try await mount.rename(old, to: new)
+        #expect(mount.store.keys() == [new + "/", new + "/below" + sign + "/", new + "/f", made + "/"])
+        mount.expire()
+        #expect(try await mount.names("").sorted() == [new, made])
+        try await mount.removeDirectory(made)
+        try await mount.removeDirectory(new + "/below" + sign)
+        try await mount.remount()
+        #expect(try await mount.names("") == [new] && mount.store.keys() == [new + "/", new + "/f"])
+    }
+
+    /// That the store finds the key too long says so of the name.
+    @Test(arguments: ["KeyTooLongError", "KeyTooLong"])
+    func regression_aKeyThatTheStoreFindsTooLong(code: String) {
+        func kind(_ code: String) -> FileSystemError.Kind {
+            FileSystemError(StoreError(.tooLarge, operation: "PutObject", code: code, httpStatus: 400)).kind
+        }
+        #expect(kind(code) == .nameTooLong && kind("EntityTooLarge") == .fileTooLarge)
     }
 
     /// `a` beside `a/b`: the directory has the name, the object another one.

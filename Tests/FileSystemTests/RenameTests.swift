@@ -61,18 +61,42 @@ struct RenameTests {
         }
     }
 
-    /// When the old keys cannot be removed the new tree stands; nothing is lost, and the error is told.
+    /// Where the removal of the old keys is denied, all is as it was: also what is pending below.
+    @Test func regression_aDirectoryRenameThatIsRefusedLeavesNoCopies() async throws {
+        let mount = try Mount()
+        mount.store.write("", at: "d/")
+        for index in 0..<4 { mount.store.write("\(index)", at: "d/f\(index)") }
+        let open = try await mount.open("d/f1", write: true)
+        try await mount.write(open, [0x39], at: 0)
+        let keys = mount.store.keys()
+        mount.store.setFaults(
+            keys.reduce(FaultPlan()) { $0.adding(.accessDenied, on: .deleteObjects, key: $1, when: .always) })
+        #expect(await failure { try await mount.rename("d", to: "e") } == .accessDenied)
+        #expect(try await mount.names("") == ["d"])
+        #expect(mount.store.keys() == keys)
+        try await mount.write(open, [0x38], at: 0)
+        try await mount.close(open)
+        await mount.drain()
+        mount.store.setFaults(FaultPlan())
+        for index in [0, 2, 3] { #expect(try await mount.text("d/f\(index)") == "\(index)") }
+        #expect(try await mount.text("d/f1") == "8" && mount.store.text(at: "d/f1") == "8")
+        try await mount.rename("d", to: "e")
+        #expect(mount.store.keys() == ["e/"] + (0..<4).map { "e/f\($0)" })
+    }
+
+    /// When some of the old keys cannot be removed the new tree stands; nothing is lost, and the error is told.
     @Test func aDirectoryRenameThatCannotRemoveTheOldTree() async throws {
         let mount = try Mount()
         for index in 0..<4 { mount.store.write("\(index)", at: "d/f\(index)") }
         let open = try await mount.open("d/f1", write: true)
         try await mount.write(open, [0x39], at: 0)
-        mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObjects, when: .always))
+        mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObjects, key: "d/f1", when: .always))
         #expect(await failure { try await mount.rename("d", to: "e") } == .accessDenied)
         mount.store.setFaults(FaultPlan())
         try await mount.close(open)
         await mount.drain()
         #expect(try await mount.names("") == ["d", "e"])
+        #expect(try await mount.names("d") == ["f1"])
         for index in [0, 2, 3] { #expect(try await mount.text("e/f\(index)") == "\(index)") }
         #expect(try await mount.text("e/f1") == "9")
     }
@@ -158,6 +182,20 @@ struct RenameTests {
         #expect(try await mount.text("b") == "new")
         try await mount.rename("a", to: "b")
         #expect(mount.store.keys() == ["b"])
+    }
+
+    /// Where the removal of the old object is denied, a rename leaves nothing behind.
+    @Test func regression_aRenameThatIsRefusedLeavesNoCopy() async throws {
+        let mount = try Mount()
+        mount.store.write("text", at: "a")
+        mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObject, key: "a", when: .always))
+        #expect(await failure { try await mount.rename("a", to: "b") } == .accessDenied)
+        #expect(mount.store.keys() == ["a"])
+        #expect(try await mount.names("") == ["a"])
+        #expect(try await mount.text("a") == "text")
+        try await mount.write("b", "another")
+        await mount.drain()
+        #expect(mount.store.text(at: "b") == "another")
     }
 
     @Test func mustBeNew() async throws {

@@ -53,6 +53,17 @@ struct SuccessionTests {
         #expect(second.entries() == [expected], "by the number that the kernel knows")
     }
 
+    /// Two spellings of one name are two names.
+    @Test func regression_aRenameToTheOtherUnicodeFormIsNoted() throws {
+        let (first, second) = try ledgers()
+        let attributes = FileAttributes(permissions: 0o644, uid: 0, gid: 0, time: Timestamp(seconds: 0))
+        let state = Node.State(content: .none, attributes: attributes, validatedAt: 0)
+        let handle = FileHandle(node: Node(number: 5, kind: .file, inode: 5, state: state), mayWrite: false)
+        first.note(entry(16, ["\u{e9}"]), of: handle)
+        first.refresh { _ in OpenFileFacts(number: 17, mayWrite: false, names: ["e\u{301}"], etag: "e1") }
+        #expect(second.entries().map { $0.facts.names.map { Array($0.utf8) } } == [[Array("e\u{301}".utf8)]])
+    }
+
     @Test func whatDoesNotFitIsNotNoted() throws {
         let (first, second) = try ledgers()
         first.note(entry(16, [String(repeating: "x", count: 2000)]))
@@ -61,6 +72,14 @@ struct SuccessionTests {
         for number in 1...5000 as ClosedRange<UInt64> { first.note(entry(number * 64)) }
         #expect(second.entries().count == 4096)
         #expect(second.initRequest.isEmpty)
+    }
+
+    /// A slash and a combining mark behind it are one character, and two bytes.
+    @Test func regression_namesThatBeginWithACombiningMark() throws {
+        let (first, second) = try ledgers()
+        let odd = entry(16, ["a", "\u{301}b", "\u{308}"])
+        first.note(odd)
+        #expect(second.entries() == [odd])
     }
 
     // MARK: Requests

@@ -100,6 +100,73 @@ struct UploadQueueTests {
         #expect(fixture.queue.isProven)
     }
 
+    /// Full but for what the reserve gives.
+    private final class TightDisk: Sendable {
+        let reserve = Lock("")
+
+        /// From now on.
+        func fill(_ fixture: StagingFixture) {
+            let root = fixture.directory + "/staging"
+            let names = (try? FileManager.default.subpathsOfDirectory(atPath: root)) ?? []
+            reserve.withLock { $0 = root + "/" + (names.first { $0.hasSuffix("/reserve") } ?? "") }
+        }
+
+        func room(_ count: Int) -> Int {
+            let path = reserve.withLock { $0 }
+            var status = stat()
+            return !path.isEmpty && stat(path, &status) == 0 && status.st_size > 0 ? 0 : count
+        }
+    }
+
+    /// What was published on a full disk, and its answer lost, is not another client's to the next mount.
+    @Test func regression_aPublicationIsJournalledFromTheReserve() async throws {
+        let disk = TightDisk()
+        let fixture = try StagingFixture(disk: StagingDisk(room: disk.room))
+        let next = try await { () async throws in
+            let file = try fixture.newFile("f")
+            try file.setProperties(ObjectProperties(metadata: ["mtime": "1"]))
+            try file.write(bytes(1000), at: 0)
+            disk.fill(fixture)
+            #expect(disk.room(1) == 0)
+            fixture.store.setFaults(
+                FaultPlan().adding(.answerLost(.timedOut), on: .putObject, when: .always)
+                    .adding(.unreachable, on: .headObject, when: .always))
+            await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+            await fixture.queue.settle(file)
+            fixture.area.closeSession()
+            return try fixture.successor()
+        }()
+        defer { next.removeDirectory() }
+        fixture.store.setFaults(FaultPlan())
+        let adopted = try #require(next.area.adoptLeftovers().adopted.first)
+        try await next.queue.flush(adopted)
+        #expect(fixture.store.keys() == ["f"] && next.conflicts.withLock { $0 }.isEmpty)
+    }
+
+    /// A store that makes something else of the parts than they were, and is found out by its answer: the data stays staged, the
+    /// error shows, and all of it is sent again.
+    @Test func whatAStoreMadeWrongIsSentAgain() async throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("damaged")
+        try file.setProperties(ObjectProperties(metadata: ["mtime": "1"]))
+        let content = bytes(20 << 20)
+        try file.write(content, at: 0)
+        fixture.store.setFaults(FaultPlan().adding(.answerLost(.malformedResponse), on: .completeUpload, when: .nth(1)))
+        // So that it is tried again once the test has damaged the object.
+        fixture.store.pause(.headObject)
+        await #expect(throws: StagingError.self) { try await fixture.queue.flush(file) }
+        #expect(file.needsUpload && file.failure != nil && !fixture.queue.isProven)
+        let properties = try #require(fixture.store.info(at: "damaged")).properties
+        fixture.store.write([0] + content[1...], at: "damaged", properties: properties)
+        fixture.store.resume(.headObject)
+        try await fixture.queue.flush(file)
+        let isWhole = fixture.store.bytes(at: "damaged") == content
+        #expect(isWhole && file.failure == nil)
+        for _ in 0..<100_000 where !fixture.store.openUploads.isEmpty { await Task.yield() }
+        #expect(fixture.store.openUploads.isEmpty)
+    }
+
     /// A multipart upload that fails goes on where it was: what was sent once is not sent again.
     @Test func failedMultipartUploadsGoOn() async throws {
         let fixture = try StagingFixture()

@@ -239,7 +239,7 @@ public final class AttributeStore: Sendable {
 
     private func makeDirectory() -> Bool {
         var path = ""
-        for part in configuration.directory.split(separator: "/") {
+        for part in configuration.directory.pathComponents() {
             path += "/\(part)"
             mkdir(path, 0o700)
         }

@@ -14,7 +14,7 @@ enum ConditionKind: Hashable, CaseIterable {
 /// How far a condition can be relied on.
 ///
 /// Transitions: `unknown → works` when the server was seen to refuse by it; `unknown → broken` when it refused wrongly
-/// in both spellings, refuses the header, or was seen to ignore it; `works → broken` likewise.
+/// again and again and never did what was asked, refuses the header, or was seen to ignore it; `works → broken` likewise.
 enum ConditionSupport: Hashable {
     /// It is sent, and checked by HEAD before.
     case unknown
@@ -31,4 +31,31 @@ struct ConditionState: Hashable {
     var isQuoted = true
     /// Whether a call is finding out, or has tried to.
     var isTried = false
+    /// Whether a write was done under the condition, in this spelling: then what it refuses, it refuses rightly.
+    private var isAccepted = false
+    private var vainRefusalCount = 0
+
+    /// Two of each spelling. A single one may be right: another client can change the object and change it back between the
+    /// refusal and the look, as those do that make and remove a lock file in turn.
+    private static let vainRefusalsMax = 4
+
+    init(support: ConditionSupport) { self.support = support }
+
+    /// A write was done under it.
+    mutating func noteAccepted(isQuoted: Bool) {
+        isAccepted = true
+        self.isQuoted = isQuoted
+    }
+
+    /// It was refused, and holds as far as one can see.
+    /// - Parameter hasSpellings: whether it names an ETag, with quotes or without.
+    mutating func noteVainRefusal(hasSpellings: Bool) {
+        guard !isAccepted else { return }
+        vainRefusalCount += 1
+        if vainRefusalCount >= Self.vainRefusalsMax {
+            support = .broken
+        } else if hasSpellings {
+            isQuoted.toggle()
+        }
+    }
 }

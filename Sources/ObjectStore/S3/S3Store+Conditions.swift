@@ -47,7 +47,7 @@ extension S3Store {
 
     private func write(_ write: ConditionalWrite, _ mayHaveHappened: inout Bool) async throws(StoreError) -> ETag {
         // Each round ends the call, or learns something of the server: its spelling, then that it cannot do it.
-        for _ in 0..<5 {
+        for _ in 0..<Self.conditionRoundsMax {
             let known = write.kind.map { kind in state.withLock { $0.conditions[kind]! } }
             if let known, known.support != .works {
                 let found = try await findExisting(write.key)
@@ -62,6 +62,7 @@ extension S3Store {
                     return etag
                 }
                 let etag = try await write.send(header(write.condition, known))
+                noteAccepted(write.kind, known)
                 return isTrial ? await tryRepeating(write, etag) : etag
             } catch {
                 mayHaveHappened = mayHaveHappened || error.mayHaveHappened
@@ -76,6 +77,9 @@ extension S3Store {
         }
         throw preconditionFailed(write, nil)
     }
+
+    /// How often a write is sent: once to find out, then until the server is known to refuse in vain, and without condition.
+    static let conditionRoundsMax = 6
 
     /// No object has it: all zeros is the MD5 of nothing known.
     static let impossibleETag = ETag("00000000000000000000000000000000")!
@@ -151,11 +155,7 @@ extension S3Store {
         if isLostUpload { throw error }
         if holds(write.condition, found), let known, known.support != .broken {
             // The condition holds, and the server says that it does not.
-            if isIfMatch(write.condition), known.isQuoted {
-                noteUnquoted(write.kind)
-            } else {
-                note(write.kind, .broken)
-            }
+            noteVainRefusal(write.kind, hasSpellings: isIfMatch(write.condition))
             return nil
         }
         note(write.kind, .works)
@@ -199,8 +199,14 @@ extension S3Store {
         }
     }
 
-    func noteUnquoted(_ kind: ConditionKind?) {
+    /// A write was done that was sent under a condition, if it was: `known` is what was known then.
+    func noteAccepted(_ kind: ConditionKind?, _ known: ConditionState?) {
+        guard let kind, let known, known.support != .broken else { return }
+        state.withLock { $0.conditions[kind]!.noteAccepted(isQuoted: known.isQuoted) }
+    }
+
+    func noteVainRefusal(_ kind: ConditionKind?, hasSpellings: Bool) {
         guard let kind else { return }
-        state.withLock { $0.conditions[kind]!.isQuoted = false }
+        state.withLock { $0.conditions[kind]!.noteVainRefusal(hasSpellings: hasSpellings) }
     }
 }

@@ -120,7 +120,7 @@ extension S3Store {
                 StoreError(
                     .preconditionFailed, operation: operation.rawValue, key: key, message: "the source has changed"))
         }
-        for _ in 0..<4 {
+        for _ in 0..<Self.conditionRoundsMax {
             let known = state.withLock { $0.conditions[kind]! }
             // A part is not published yet: where the server has no condition, that the source is still the same after it is
             // copied says all that HEAD before it could.
@@ -137,7 +137,7 @@ extension S3Store {
             let failure: S3CallFailure
             do throws(S3CallFailure) {
                 let answer = try await perform(S3Call(makeRequest(condition), isSlow: true))
-                if isTrial { note(kind, .broken) }
+                if isTrial { note(kind, .broken) } else { noteAccepted(kind, known) }
                 let etag = try copyETag(answer, operation, key)
                 if isSeenAfterwards || isTrial && operation == .uploadPartCopy {
                     let isStillThere = try await hasSource()
@@ -164,7 +164,7 @@ extension S3Store {
                 throw failure
             }
             // The source is as it should be, and the server says that it is not.
-            if known.isQuoted { noteUnquoted(kind) } else { note(kind, .broken) }
+            noteVainRefusal(kind, hasSpellings: true)
         }
         throw final(
             StoreError(

@@ -90,12 +90,17 @@ extension S3Store {
                     let complete = builder.completeMultipartUpload(
                         upload.value, key: key, parts: parts.map { ($0.number, $0.etag) }, condition: condition)
                     let answer = try await perform(S3Call(complete, isSlow: true))
+                    let etag: ETag
                     do throws(AnswerError) {
-                        return try WriteAnswers.completeETag(answer.body)
+                        etag = try WriteAnswers.completeETag(answer.body)
                     } catch {
                         let malformed = StoreError(error, answer, operation: .completeMultipartUpload, key: key)
                         throw S3CallFailure(error: malformed, mayHaveHappened: true)
                     }
+                    if let expected, !hidesMD5(answer) {
+                        try await verify(etag, expected: expected, of: parts, key, answer)
+                    }
+                    return etag
                 },
                 isOurs: { found, mayHaveHappened in
                     if found.version.byteCount != byteCount { return false }
@@ -103,6 +108,29 @@ extension S3Store {
                     if let expected, found.version.etag.value.lowercased() == expected { return true }
                     return mayHaveHappened && expected == nil && found.version.etag.value.hasSuffix("-\(parts.count)")
                 }))
+    }
+
+    /// Compares what a completed upload has become with its parts. Where the ETag is another one than S3 would make, and says
+    /// nothing, the object has their length at least.
+    private func verify(
+        _ etag: ETag, expected: String, of parts: [UploadedPart], _ key: ObjectKey, _ answer: S3Answer
+    ) async throws(S3CallFailure) {
+        func refuse(_ message: String) -> S3CallFailure {
+            let error = StoreError(
+                .malformedResponse, operation: S3Operation.completeMultipartUpload.rawValue, key: key,
+                httpStatus: answer.status, requestID: answer.headers["x-amz-request-id"], message: message)
+            return S3CallFailure(error: error, mayHaveHappened: true)
+        }
+        let found = etag.value.lowercased()
+        let partBytes = parts.map(\.byteCount).max()!
+        guard state.withLock({ $0.multipartETags.accept(found, expected: expected, partBytes: partBytes) }) else {
+            throw refuse("the object has the ETag \(found), and its parts make \(expected)")
+        }
+        let byteCount = parts.reduce(0) { $0 + $1.byteCount }
+        guard found != expected, let version = try? await head(key).version, version.etag == etag,
+            version.byteCount != byteCount
+        else { return }
+        throw refuse("the object has \(version.byteCount) bytes, and its parts \(byteCount)")
     }
 
     /// What S3 makes of parts whose ETags are MD5s: the MD5 of those, and their number. Nil where they are not.

@@ -78,18 +78,21 @@ extension S3Store {
             state.withLock { $0.hasMD5ETags = true }
             return etag
         }
-        // Encrypted objects have other ETags, and some servers always.
-        let isEncrypted =
-            configuration.options.encryption?.hidesMD5 == true
+        // Some servers have other ETags always.
+        if !hidesMD5(answer), state.withLock({ $0.hasMD5ETags }) {
+            throw malformed("the server has another ETag than the MD5 of the body sent")
+        }
+        return etag
+    }
+
+    /// Whether what was written is encrypted in a way that gives it another ETag.
+    func hidesMD5(_ answer: S3Answer) -> Bool {
+        configuration.options.encryption?.hidesMD5 == true
             || answer.headers.fields.contains { name, value in
                 let lower = name.lowercased()
                 return lower.hasPrefix("x-amz-server-side-encryption") && value != "AES256"
                     || lower.hasPrefix("x-amz-server-side-encryption-customer")
             }
-        if !isEncrypted, state.withLock({ $0.hasMD5ETags }) {
-            throw malformed("the server has another ETag than the MD5 of the body sent")
-        }
-        return etag
     }
 
     public func delete(_ key: ObjectKey) async throws(StoreError) {

@@ -25,6 +25,7 @@ public final class S3Store: ObjectStore {
         var decodesPartSourceTwice: Bool?
         /// Whether an ETag was seen to be the MD5 of a body: then every plain one must be.
         var hasMD5ETags = false
+        var multipartETags = MultipartETags()
         var payloadComparison = PayloadComparison.unknown
         var counters = S3RequestCounters()
     }

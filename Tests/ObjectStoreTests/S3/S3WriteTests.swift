@@ -143,11 +143,29 @@ struct S3WriteTests {
     @Test func serverThatRefusesBothForms() async throws {
         let no = Reply.error(412, "PreconditionFailed")
         let old = Reply.object("x", etag: "old")
-        let server = ScriptedServer(no, old, no, old, old, made("n1"))
+        let server = ScriptedServer(no, old, no, old, no, old, no, old, old, made("n1"))
         let store = try server.store()
         #expect(try await store.put(request("b", .ifMatch(ETag("old")!))) == ETag("n1"))
         #expect(server.seen.last?["If-Match"] == nil)
         #expect(!store.capabilities.conditionalPut)
+    }
+
+    /// Another client makes and removes the key between the refusal and the look, as with a lock file: once shows nothing, and of
+    /// a server that has done what was asked it shows nothing ever.
+    @Test(arguments: [false, true], [false, true])
+    func regression_aRefusalThatWasRightOnceIsNoFaultOfTheServer(isIfMatch: Bool, isAccepted: Bool) async throws {
+        let condition = isIfMatch ? WriteCondition.ifMatch(ETag("old")!) : .ifAbsent
+        let no = Reply.error(412, "PreconditionFailed")
+        let holds = isIfMatch ? Reply.object("x", etag: "old") : .answer(404)
+        let before = isAccepted ? [made("n0")] : []
+        let vain = [no, holds, no, holds, no, holds] + (isAccepted ? [no, holds, no, holds] : [])
+        let server = ScriptedServer(before + vain + [made("n1")])
+        let store = try server.store()
+        if isAccepted { _ = try await store.put(request("b", condition)) }
+        #expect(try await store.put(request("b", condition)) == ETag("n1"))
+        #expect(server.remainingCount == 0 && store.capabilities.conditionalPut)
+        let puts = server.seen.filter { $0.line.hasPrefix("PUT") }
+        #expect(puts.allSatisfy { $0[isIfMatch ? "If-Match" : "If-None-Match"] != nil }, "never without condition")
     }
 
     @Test func serverWithoutConditions() async throws {
@@ -351,10 +369,11 @@ struct S3WriteTests {
     @Test func copyWhereTheConditionIsWronglyRefused() async throws {
         let no = Reply.error(412, "PreconditionFailed")
         let same = Reply.object("xxx", etag: "s")
-        let server = ScriptedServer(no, same, no, same, same, Self.copied)
+        let server = ScriptedServer(no, same, no, same, no, same, no, same, same, Self.copied)
         let store = try server.store()
         #expect(try await store.copy(CopyRequest(source: source, destination: key)) == ETag("c"))
-        #expect(server.seen.map { $0["x-amz-copy-source-if-match"] } == ["\"s\"", nil, "s", nil, nil, nil])
+        let sent = server.seen.compactMap { $0["x-amz-copy-source-if-match"] }
+        #expect(sent == ["\"s\"", "s", "\"s\"", "s"])
         #expect(!store.capabilities.conditionalCopySource)
     }
 
@@ -506,7 +525,8 @@ struct S3WriteTests {
     }
 
     @Test func completeWithAnErrorInside() async throws {
-        let server = ScriptedServer(.answer(200, body: "<Error><Code>InternalError</Code></Error>"), Self.completed)
+        let server = ScriptedServer(
+            .answer(200, body: "<Error><Code>InternalError</Code></Error>"), Self.completed, .object("ab", etag: "m-2"))
         let store = try server.store()
         let etag = try await store.completeUpload(upload, key: key, parts: parts("a", "b"), condition: .none)
         #expect(etag == ETag("m-2"))
@@ -533,6 +553,74 @@ struct S3WriteTests {
             try await store.completeUpload(upload, key: key, parts: parts("a", "b"), condition: .none)
         }
         #expect(kind == .notFound)
+    }
+
+    private func completed(_ etag: String) -> Reply {
+        .answer(200, body: "<CompleteMultipartUploadResult><ETag>\"\(etag)\"</ETag></CompleteMultipartUploadResult>")
+    }
+
+    /// Of a server that makes ETags as S3 does, another one is an error: seen by HEAD as well, and told each time the parts are
+    /// others. Of the same parts twice, it is its form after all.
+    @Test func regression_aCompletedUploadHasTheETagOfItsParts() async throws {
+        let (first, second) = (parts("aaaa", "b"), parts("cc", "d"))
+        let right = try #require(S3Store.multipartETag(first))
+        let wrong = String(repeating: "0", count: 32) + "-2"
+        let there = Reply.object("ccd", etag: wrong)
+        let server = ScriptedServer(
+            completed(right), completed(wrong), there, completed(wrong), .object("aaaab", etag: wrong),
+            completed(wrong), .object("aaaab", etag: wrong), completed(wrong), there)
+        let store = try server.store()
+        func complete(_ parts: [UploadedPart]) async -> StoreError.Kind? {
+            await failureKind { () throws(StoreError) in
+                try await store.completeUpload(upload, key: key, parts: parts, condition: .none)
+            }
+        }
+        #expect(await complete(first) == nil)
+        #expect(await complete(second) == .malformedResponse)
+        #expect(await complete(first) == .malformedResponse)
+        #expect(await complete(first) == nil)
+        #expect(await complete(second) == nil)
+        #expect(server.remainingCount == 0)
+    }
+
+    /// The answer was wrong and the object is right.
+    @Test func aCompletedUploadIsLookedAt() async throws {
+        let parts = parts("aa", "b")
+        let right = try #require(S3Store.multipartETag(parts))
+        let server = ScriptedServer(completed(right), completed("other-2"), .object("aab", etag: right))
+        let store = try server.store()
+        for _ in 0..<2 {
+            let etag = try await store.completeUpload(upload, key: key, parts: parts, condition: .none)
+            #expect(etag.value == right)
+        }
+    }
+
+    /// What says nothing raises no alarm: parts that are larger than those by which the form is known (SeaweedFS), encryption by
+    /// KMS, a form of the server's own from the first; but the length must be right.
+    @Test func otherETagsOfCompletedUploads() async throws {
+        let (small, large) = (parts("a", "b"), parts("aaaaaa", "b"))
+        let right = try #require(S3Store.multipartETag(small))
+        let encrypted = Reply.answer(
+            200, ["x-amz-server-side-encryption": "aws:kms"],
+            body: "<CompleteMultipartUploadResult><ETag>\"x-2\"</ETag></CompleteMultipartUploadResult>")
+        let server = ScriptedServer(
+            completed(right), completed("x-4"), .object("aaaaaab", etag: "x-4"), encrypted,
+            // Another client was faster than the look; the look has failed.
+            completed("x-4"), .object("theirs", etag: "theirs"), completed("x-4"), .error(403, "AccessDenied"),
+            completed("x-4"), .object("aaaaaa", etag: "x-4"), .object("aaaaaa", etag: "x-4"))
+        let store = try server.store()
+        func complete(_ parts: [UploadedPart]) async -> StoreError.Kind? {
+            await failureKind { () throws(StoreError) in
+                try await store.completeUpload(upload, key: key, parts: parts, condition: .none)
+            }
+        }
+        #expect(await complete(small) == nil)
+        #expect(await complete(large) == nil)
+        #expect(await complete(small) == nil)
+        #expect(await complete(large) == nil)
+        #expect(await complete(large) == nil)
+        #expect(await complete(large) == .malformedResponse, "a byte is missing")
+        #expect(server.remainingCount == 0)
     }
 
     @Test func completeConflict() async throws {
