@@ -274,7 +274,7 @@ extension FileSystem {
         let oldKey = file.key
         if let target {
             _ = try await vacate(target)
-            target.stagedFile?.note(.replacementByStaged)
+            target.stagedFile?.note(.replacementByStaged(file.place))
         }
         do throws(FileSystemError) {
             // A lost answer, or a file that ours took the name of, may have left an object under the old key.

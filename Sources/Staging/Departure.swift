@@ -10,8 +10,8 @@ public enum Departure: Sendable, Equatable {
     case removal
     /// rename(2) onto the file: a copy of another object is about to take its key.
     case replacement(PublicationMark, ETag)
-    /// rename(2) onto the file: another staged file of the same mount is about to take its key.
-    case replacementByStaged
+    /// rename(2) onto the file: another staged file, of that place in the state directory, is about to take its key.
+    case replacementByStaged(String)
     /// Another client has replaced the object and what the file was made from is gone: another staged file, of that key, is
     /// about to keep what was changed.
     case savedAs(ObjectKey)

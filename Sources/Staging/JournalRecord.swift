@@ -149,7 +149,9 @@ extension JournalRecord {
                 payload.put(UInt8(2))
                 payload.put(mark)
                 payload.put(etag.value)
-            case .replacementByStaged: payload.put(UInt8(3))
+            case .replacementByStaged(let place):
+                payload.put(UInt8(3))
+                payload.put(place)
             case .savedAs(let key):
                 payload.put(UInt8(4))
                 payload.put(key.string)
@@ -262,7 +264,7 @@ extension JournalRecord {
             case 2:
                 guard let mark = input.mark(), let etag = input.string().flatMap({ ETag($0) }) else { return nil }
                 return .departing(.replacement(mark, etag))
-            case 3: return .departing(.replacementByStaged)
+            case 3: return input.string().map { .departing(.replacementByStaged($0)) }
             case 4: return input.string().flatMap { ObjectKey($0) }.map { .departing(.savedAs($0)) }
             default: return nil
             }

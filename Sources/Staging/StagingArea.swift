@@ -304,31 +304,31 @@ public final class StagingArea: Sendable {
                     damaged.append(directory + "/" + journal + ": \(error)")
                 }
             }
-            adopted += Self.dropReplaced(pending)
+            adopted += pending
             if loaded == 0, damaged.isEmpty {
                 remove(found)
             } else {
                 contents.withLock { $0.adopted.append(found) }
             }
         }
-        return (adopted, foreign, damaged)
+        return (Self.dropReplaced(adopted), foreign, damaged)
     }
 
-    /// Gives up what another file of the same mount stands for: one that has taken its key, or keeps its changes, in a call
-    /// that was done but for its last step; returns the others. A file of another mount that has the key is no reason: its
-    /// data is not that call's.
+    /// Gives up what another file stands for: one that has taken its key, or keeps its changes, in a call that was done but
+    /// for its last step; returns the others. The two may be of different sessions, where one was recovered. A file that merely
+    /// has the key is no reason: it may be another mount's.
     private static func dropReplaced(_ files: [StagedFile]) -> [StagedFile] {
-        let standing = Set(files.filter { $0.departure != .replacementByStaged }.map(\.key))
+        let keys = Dictionary(files.map { ($0.place, $0.key) }) { first, _ in first }
+        let all = Set(keys.values)
         return files.filter { file in
-            let heir: ObjectKey? =
+            let hasHeir =
                 switch file.departure {
-                case .replacementByStaged: file.key
-                case .savedAs(let key): key
-                case .removal, .replacement, nil: nil
+                case .replacementByStaged(let place): keys[place] == file.key
+                case .savedAs(let key): all.contains(key)
+                case .removal, .replacement, nil: false
                 }
-            guard let heir, standing.contains(heir) else { return true }
-            file.abandon()
-            return false
+            if hasHeir { file.abandon() }
+            return !hasHeir
         }
     }
 

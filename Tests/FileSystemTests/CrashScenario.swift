@@ -57,6 +57,10 @@ struct CrashScenario: Sendable, CustomTestStringConvertible {
         Self(
             "truncate to nothing and write", on: ["f": 20_480], .open("f"), .truncate(0), .write(0, 9000), .close,
             .drain),
+        Self("truncate of what nobody has open", on: ["f": 20_480], .call(.truncate("f", 9000)), .drain),
+        Self(
+            "a hole and what stands behind it", on: ["f": 3000], .open("f"), .write(9000, 100), .truncate(9050),
+            .write(20_000, 10), .close, .drain),
         Self(
             "changed between two uploads", on: ["f": 20_480], .open("f"), .write(100, 100), .drain,
             .write(9000, 100, fill: 9), .truncate(10_000), .drain, .write(0, 4096, fill: 7), .close, .drain),
@@ -93,6 +97,11 @@ struct CrashScenario: Sendable, CustomTestStringConvertible {
         Self(
             "rename of a file that has replaced another one", on: ["g": 2000], .create("f"), .write(0, 3000), .close,
             .rename("f", "g"), .rename("g", "h"), .drain),
+        Self(
+            "rename onto a file that is open and changed", on: ["g": 20_480],
+            .call(.open(slot: 1, "g", write: true)), .call(.write(slot: 1, offset: 100, count: 50, fill: 5)),
+            .create("f"), .write(0, 3000), .close, .rename("f", "g"),
+            .call(.write(slot: 1, offset: 9000, count: 50, fill: 5)), .call(.close(slot: 1)), .drain),
         Self(
             "save by renaming, twice", on: ["doc": 3000], .create("tmp"), .write(0, 2000), .close,
             .rename("tmp", "doc"),
@@ -159,6 +168,11 @@ struct CrashScenario: Sendable, CustomTestStringConvertible {
         Self(
             "rename of a directory with files that are open", on: ["d/a": 20_480], .open("d/a"), .write(100, 100),
             .rename("d", "g"), .write(9000, 100), .close, .drain),
+        Self(
+            "rename of a directory of which much is removed",
+            on: ["d/a": 10, "d/b": 20, "d/c": 30, "d/e": 40, "d/f": 50],
+            .call(.unlink("d/a")), .call(.unlink("d/b")), .call(.unlink("d/c")), .call(.unlink("d/e")),
+            .rename("d", "g"), .create("d"), .write(0, 100), .close, .drain),
         Self(
             "rename of a directory onto an empty one", on: ["d/a": 100],
             after: [.makeDirectory("g", mode: 0o700), .makeDirectory("d/e", mode: 0o700)], .rename("d", "g"), .drain),

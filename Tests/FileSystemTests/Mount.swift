@@ -211,11 +211,17 @@ final class Mount: @unchecked Sendable {
             image = Self.newPath()
         }
         await fileSystem.shutDown()
+        closeFiles()
         if !isMoved { try FileManager.default.removeItem(atPath: directory) }
         directory = image
         forgetUnnamedUploads()
         process?.restart(at: point)
         try startAgain()
+    }
+
+    /// As the end of a process does: nodes that know each other live on, but not with their descriptors.
+    private func closeFiles() {
+        for dentry in fileSystem.tree.withLock({ $0.all }) { dentry.node.state.withLock { $0.content = .none } }
     }
 
     /// Of an upload that was begun, and is in no journal when the process ends (a full disk took none), nobody can know.

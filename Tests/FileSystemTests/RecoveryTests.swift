@@ -198,15 +198,16 @@ struct RecoveryTests {
         let mount = try Mount()
         try await mount.prove()
         mount.store.setFaults(refusing)
-        for text in ["replaced", "renamed"] {
+        let files = try ["replaced", "renamed"].map { text in
             let file = try mount.area.create(
                 StagedIdentity(
                     key: MemoryStore.objectKey("doc"), base: nil, baseByteCount: 0, byteCount: 0, condition: .ifAbsent,
                     properties: ObjectProperties()),
                 isChanged: true)
             _ = try Array(text.utf8).withUnsafeBytes { bytes throws(StagingError) in try file.write(bytes, at: 0) }
-            if text == "replaced" { file.note(.replacementByStaged) }
+            return file
         }
+        files[0].note(.replacementByStaged(files[1].place))
         try await mount.kill()
         #expect(try await mount.text("doc") == "renamed")
         mount.store.setFaults(FaultPlan())
@@ -283,6 +284,29 @@ struct RecoveryTests {
         #expect(mount.store.keys().count == 2 && mount.store.text(at: "f") == "theirs")
         let saved = try #require(mount.store.keys(under: "f.conflict-").first { $0.hasSuffix(".changes") })
         #expect(mount.store.bytes(at: saved)?.suffix(3) == [1, 2, 3])
+        try await mount.expectNothingKept()
+    }
+
+    /// A recovered file is replaced by one that the mount which recovered it has begun, and that mount is killed, too.
+    @Test func regression_aRecoveredFileThatIsReplacedDoesNotComeBack() async throws {
+        let process = DyingProcess()
+        let mount = try Mount(process: process)
+        try await mount.prove()
+        mount.store.setFaults(refusing)
+        try await mount.write("doc", "replaced")
+        try await mount.kill()
+        #expect(try await mount.text("doc") == "replaced")
+        // It is closed all the same.
+        #expect(await failure { try await mount.write("new", "renamed") } == .accessDenied)
+        process.begin(at: CrashPoint(first: "rename", moment: .after))
+        _ = await failure { try await mount.rename("new", to: "doc") }
+        #expect(process.isDead)
+        try await mount.kill()
+        #expect(try await mount.text("doc") == "renamed")
+        mount.store.setFaults(FaultPlan())
+        await mount.drain()
+        #expect(mount.store.keys() == ["doc"])
+        #expect(mount.store.text(at: "doc") == "renamed")
         try await mount.expectNothingKept()
     }
 }

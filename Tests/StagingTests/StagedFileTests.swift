@@ -370,7 +370,8 @@ struct StagedFileTests {
                     condition: .ifMatch(version.etag),
                     properties: ObjectProperties(metadata: ["mode": "33188"], contentType: "text/csv"))),
             .wrote(ByteRange(5, 17)), .truncated(3), .properties(ObjectProperties(metadata: ["a": "ü"])),
-            .departing(.removal), .departing(.replacementByStaged), .departing(nil), .departing(.savedAs(version.key)),
+            .departing(.removal), .departing(.replacementByStaged("1-a/2")), .departing(nil),
+            .departing(.savedAs(version.key)),
             .departing(.replacement(PublicationMark(byteCount: 9, metadata: ["mtime": "1"]), version.etag)),
         ]
         var bytes = records.flatMap { $0.encoded() }
