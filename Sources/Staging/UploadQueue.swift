@@ -353,12 +353,15 @@ public final class UploadQueue: Sendable {
                 if file.snapshotIsStale { throw StoreError(.sourceFailed, operation: "PutObject", key: identity.key) }
                 begin()
                 let body = identity.byteCount == 0 ? nil : StagedBody(file, range: ByteRange(0, identity.byteCount))
+                let isSeenAbsent =
+                    identity.condition == .ifAbsent
+                    && file.isSeenAbsent(identity.key, now: time.monotonicNanoseconds)
                 defer { body?.end() }
                 etag = try await Self.shielded { [store] () async throws(StoreError) in
                     try await store.put(
                         PutRequest(
                             key: identity.key, body: body, properties: identity.properties,
-                            condition: identity.condition))
+                            condition: identity.condition, isSeenAbsent: isSeenAbsent))
                 }
                 file.addSentBytes(identity.byteCount)
             case .multipart(let planned):

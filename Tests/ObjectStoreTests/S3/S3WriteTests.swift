@@ -186,15 +186,67 @@ struct S3WriteTests {
         #expect(server.lines == ["HEAD /bucket/a", "PUT /bucket/a", "HEAD /bucket/a"])
     }
 
+    @Test func unknownServerThatHonoursIfNoneMatch() async throws {
+        let server = ScriptedServer(.answer(404), made("n1"), .error(412, "PreconditionFailed"), made("n2"))
+        let store = try server.store(conditions: .unknown)
+        #expect(try await store.put(request("b", .ifAbsent)) == ETag("n1"))
+        #expect(store.capabilities.conditionalPut)
+        // Without a HEAD from here on.
+        #expect(try await store.put(request("b", .ifAbsent)) == ETag("n2"))
+        #expect(server.lines == ["HEAD /bucket/a"] + Array(repeating: "PUT /bucket/a", count: 3))
+        #expect(server.seen.dropFirst().allSatisfy { $0["If-None-Match"] == "*" })
+    }
+
+    /// Who has just looked for it need not ask again; what no answer has come of is looked for all the same.
+    @Test func objectThatWasSeenToBeAbsent() async throws {
+        let server = ScriptedServer(made("n1"), .error(412, "PreconditionFailed"))
+        let store = try server.store(conditions: .unknown)
+        var new = request("b", .ifAbsent)
+        new.isSeenAbsent = true
+        #expect(try await store.put(new) == ETag("n1"))
+        #expect(server.lines == ["PUT /bucket/a", "PUT /bucket/a"])
+        let ignorant = ScriptedServer(.object("x", etag: "theirs"))
+        let broken = try ignorant.store(conditions: .broken)
+        let kind = await failureKind { () throws(StoreError) in try await broken.put(new) }
+        #expect(kind == .preconditionFailed && ignorant.lines == ["HEAD /bucket/a"])
+    }
+
+    /// Two requests at once may both be looked at before one is done: only the third tells.
     @Test(arguments: [true, false])
-    func unknownServerAndIfNoneMatch(_ isHonoured: Bool) async throws {
+    func unknownServerThatMakesBoth(_ isHonoured: Bool) async throws {
         let again = isHonoured ? Reply.error(412, "PreconditionFailed") : made("n1b")
-        let server = ScriptedServer(.answer(404), made("n1"), again, isHonoured ? made("n2") : .answer(404), made("n2"))
+        let server = ScriptedServer(.answer(404), made("n1"), made("n1"), again)
         let store = try server.store(conditions: .unknown)
         #expect(try await store.put(request("b", .ifAbsent)) == ETag(isHonoured ? "n1" : "n1b"))
         #expect(store.capabilities.conditionalPut == isHonoured)
+    }
+
+    /// Which of the two stands there, where their ETags are not the same?
+    @Test func versionOfAnObjectThatWasMadeTwice() async throws {
+        let server = ScriptedServer(
+            .answer(404), made("n1"), made("n2"), .object("b", etag: "n2"), .error(412, "PreconditionFailed"))
+        let store = try server.store(conditions: .unknown)
         #expect(try await store.put(request("b", .ifAbsent)) == ETag("n2"))
-        #expect(server.remainingCount == (isHonoured ? 1 : 0), "without a HEAD once it is known to be honoured")
+        #expect(store.capabilities.conditionalPut)
+    }
+
+    /// The answer of the one that made it is lost, and its second try is refused as the other one is.
+    @Test func lostAnswerOfAnObjectThatIsMadeTwice() async throws {
+        let refused = Reply.error(412, "PreconditionFailed")
+        let server = ScriptedServer(.answer(404), Self.lost, refused, refused, .object("b", etag: md5("b")))
+        let store = try server.store(conditions: .unknown)
+        #expect(try await store.put(request("b", .ifAbsent)).value == md5("b"))
+        #expect(server.remainingCount == 0)
+    }
+
+    /// Another client makes it between HEAD and the two.
+    @Test func objectThatAnotherClientMakesMeanwhile() async throws {
+        let refused = Reply.error(412, "PreconditionFailed")
+        let server = ScriptedServer(.answer(404), refused, refused, .object("theirs", etag: md5("theirs")))
+        let store = try server.store(conditions: .unknown)
+        let kind = await failureKind { () throws(StoreError) in try await store.put(request("b", .ifAbsent)) }
+        #expect(kind == .preconditionFailed)
+        #expect(store.capabilities.conditionalPut && server.remainingCount == 0)
     }
 
     @Test func unknownServerGetsNoLargeBodyTwice() async throws {
