@@ -15,7 +15,7 @@ public final class UploadQueue: Sendable {
     public struct Configuration: Sendable {
         /// Files sent at once.
         public var fileCountMax = 64
-        /// Parts sent at once, over all files.
+        /// Parts sent at once, over all files, and as many copied by the server.
         public var partCountMax = 16
         /// Part size asked for by the user, in bytes; nil chooses by the file's size.
         public var partBytes: Int?
@@ -49,6 +49,7 @@ public final class UploadQueue: Sendable {
     let fetch: @Sendable (ObjectVersion, ByteRange) async throws(StoreError) -> [UInt8]
     private let files: AsyncLimiter
     let parts: AsyncLimiter
+    let partCopies: AsyncLimiter
     let layout: PartLayout
     let observers = Lock((published: [Published](), conflicted: [Conflicted]()))
     let bursts = Lock(HeldBack())
@@ -68,6 +69,7 @@ public final class UploadQueue: Sendable {
         self.fetch = fetch
         files = AsyncLimiter(limit: configuration.fileCountMax)
         parts = AsyncLimiter(limit: configuration.partCountMax)
+        partCopies = AsyncLimiter(limit: configuration.partCountMax)
         layout = PartLayout(
             partBytes: configuration.partBytes, capabilities: store.capabilities,
             aheadBytesMin: configuration.aheadBytesMin)

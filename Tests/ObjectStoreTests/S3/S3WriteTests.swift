@@ -450,7 +450,7 @@ struct S3WriteTests {
     @Test func conditionOfPartsIsLearntApart() async throws {
         let there = Reply.object("xxx", etag: "s")
         let server = ScriptedServer(
-            there, .error(412, "PreconditionFailed"), Self.copied, there, Self.part, there, Self.part,
+            there, .error(412, "PreconditionFailed"), Self.copied, Self.part, there, Self.part,
             .object("yyy", etag: "new"), .error(416, "InvalidRange"), .object("y", etag: "newer"))
         let store = try server.store(conditions: .unknown)
         #expect(try await store.copy(CopyRequest(source: source, destination: key)) == ETag("c"))
@@ -465,6 +465,24 @@ struct S3WriteTests {
             #expect(kind == .preconditionFailed)
         }
         #expect(server.remainingCount == 0)
+    }
+
+    /// Nothing is asked ahead of the copies of parts: a condition that holds says all, and else a HEAD afterwards does.
+    @Test(arguments: [true, false])
+    func unknownServerAndPartSource(_ isHonoured: Bool) async throws {
+        let there = Reply.object("xxx", etag: "s")
+        let server = ScriptedServer(
+            isHonoured
+                ? [.error(412, "PreconditionFailed"), Self.part, Self.part] : [Self.part, there, Self.part, there])
+        let store = try server.store(conditions: .unknown)
+        for number in 1...2 {
+            _ = try await store.uploadPartCopy(
+                upload, key: key, number: number, source: source, range: ByteRange(0, source.byteCount))
+        }
+        #expect(server.remainingCount == 0)
+        let conditions = server.seen.filter { $0.line.hasPrefix("PUT") }.map { $0["x-amz-copy-source-if-match"] }
+        let impossible = S3Store.impossibleETag.quoted
+        #expect(conditions == (isHonoured ? [impossible, "\"s\"", "\"s\""] : [impossible, nil]))
     }
 
     @Test(arguments: [[], [2, 1], [1, 1]])
@@ -631,14 +649,16 @@ struct S3WriteTests {
     func largePartsCarryWhatTheServerCompares(answer: Reply, hasMD5: Bool) async throws {
         let large = [UInt8](repeating: 7, count: 1 << 20)
         let part = made(Hex.encode(Digest.of(large, .md5)))
-        let server = ScriptedServer(begun, answer, .answer(204), part, part)
+        // A single part is not worth the question.
+        let server = ScriptedServer(part, begun, answer, .answer(204), part, part)
         let store = try server.store()
-        for number in 1...2 {
+        for number in 1...3 {
             _ = try await store.uploadPart(upload, key: key, number: number, body: ByteArraySource(large))
         }
-        let (question, parts) = (server.seen[1], server.seen[3...])
+        let (question, parts) = (server.seen[2], server.seen[4...])
+        #expect(server.seen[0].body == large && server.seen[0]["Content-MD5"] != nil)
         #expect(question.body.count == 1 && question.line.contains("uploadId=question"))
-        #expect(server.seen[2].line.hasPrefix("DELETE") && server.seen[2].line.contains("uploadId=question"))
+        #expect(server.seen[3].line.hasPrefix("DELETE") && server.seen[3].line.contains("uploadId=question"))
         #expect(parts.allSatisfy { $0.line.contains("uploadId=\(upload.value)") })
         #expect(question["x-amz-content-sha256"] != Hex.encode(Digest.of(question.body, .sha256)))
         #expect(parts.allSatisfy { $0.body == large && ($0["Content-MD5"] != nil) == hasMD5 })
@@ -651,14 +671,14 @@ struct S3WriteTests {
         let large = [UInt8](repeating: 7, count: 1 << 20)
         let part = made(Hex.encode(Digest.of(large, .md5)))
         let server = ScriptedServer(
-            begun, .error(503, "SlowDown"), .answer(204), part,
+            part, begun, .error(503, "SlowDown"), .answer(204), part,
             begun, .error(400, "XAmzContentSHA256Mismatch"), .answer(204), part, part)
         let store = try server.store()
-        for number in 1...3 {
+        for number in 1...4 {
             _ = try await store.uploadPart(upload, key: key, number: number, body: ByteArraySource(large))
         }
         let parts = server.seen.filter { $0.body.count == large.count }
-        #expect(parts.map { $0["Content-MD5"] != nil } == [true, false, false])
+        #expect(parts.map { $0["Content-MD5"] != nil } == [true, true, false, false])
         #expect(server.remainingCount == 0)
     }
 
