@@ -48,7 +48,7 @@ extension FileSystem {
     private func snapshot(_ number: UInt64, acceptsStale: Bool) -> [ListingFlight.Name]? {
         tree.withLock { tree in
             guard let dentry = tree[number], let listing = dentry.directory?.listing, listing.isWhole,
-                isUsable(listing.startedAt, acceptsStale: acceptsStale)
+                isFresh(listing) || acceptsStale && isUsable(listing.startedAt, acceptsStale: true)
             else { return nil }
             return dentry.directory!.listing!.names().map {
                 ListingFlight.Name(name: $0, isDirectory: listing.entries[$0] == .directory)

@@ -22,16 +22,18 @@ extension FileSystem {
 
     /// The listing under way, begun now if need be; nil when the directory is freshly listed.
     /// - Parameter pageCount: how much of it is wanted even if nobody reads the directory.
-    func beginListing(_ number: UInt64, pageCount: Int, isReader: Bool = false) throws(FileSystemError)
-        -> ListingFlight?
-    {
+    /// - Parameter isAhead: nobody asks for it yet.
+    func beginListing(
+        _ number: UInt64, pageCount: Int, isReader: Bool = false, isAhead: Bool = false
+    ) throws(FileSystemError) -> ListingFlight? {
         var begun: (flight: ListingFlight, prefix: ByteString)?
         let flight: ListingFlight? = try tree.withLock { tree throws(FileSystemError) in
             guard let dentry = tree[number], dentry.directory != nil,
                 let prefix = dentry.prefix(root: configuration.prefix)
             else { throw FileSystemError(.notFound) }
-            if let listing = dentry.directory!.listing, isFresh(listing.startedAt) { return nil }
+            if let listing = dentry.directory!.listing, isFresh(listing) { return nil }
             if let flight = dentry.directory!.flight, flight.want(pageCount: pageCount) {
+                if !isAhead { dentry.directory!.partial?.aheadUntil = nil }
                 if isReader { flight.addReader() }
                 return flight
             }
@@ -40,6 +42,7 @@ extension FileSystem {
             if isReader { flight.addReader() }
             dentry.directory!.flight = flight
             dentry.directory!.partial = Listing(startedAt: flight.startedAt, entries: [:])
+            if isAhead { dentry.directory!.partial!.aheadUntil = .max }
             dentry.directory!.changedDuringListing = [:]
             begun = (flight, prefix)
             return flight
@@ -135,8 +138,9 @@ extension FileSystem {
             guard dentry.directory?.flight === flight else { return [] }
             dentry.directory!.flight = nil
             defer { dentry.directory!.changedDuringListing = [:] }
-            guard let partial = dentry.directory!.partial else { return [] }
+            guard var partial = dentry.directory!.partial else { return [] }
             dentry.directory!.partial = nil
+            if partial.aheadUntil != nil { partial.aheadUntil = believedAheadUntil }
             if end == .stopped { dentry.directory!.isTooLargeToListEarly = true }
             guard end == .complete else { return [] }
             remote = Array(partial.entries.keys)

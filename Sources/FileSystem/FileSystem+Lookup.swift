@@ -95,9 +95,7 @@ extension FileSystem {
                 else { return .unknown }
                 return reference(add(kind, state, entry, name: name, in: parent, &tree))
             }
-            if let listing = parent.directory!.listing, isUsable(listing.startedAt, acceptsStale: acceptsStale) {
-                return isFresh(listing.startedAt) ? .absent : .unknown
-            }
+            if let listing = parent.directory!.listing, isFresh(listing) { return .absent }
             if let until = parent.directory!.absent[name] {
                 if now < until { return .absent }
                 parent.directory!.absent[name] = nil
@@ -255,7 +253,7 @@ extension FileSystem {
     private func listEarly(_ number: UInt64) async -> Bool {
         let isDue = tree.withLock { tree in
             guard let dentry = tree[number], dentry.directory != nil else { return false }
-            if let listing = dentry.directory!.listing, isFresh(listing.startedAt) { return false }
+            if let listing = dentry.directory!.listing, isFresh(listing) { return false }
             dentry.directory!.askCount += 1
             return dentry.directory!.askCount > DirectoryState.askCountMax && !dentry.directory!.isTooLargeToListEarly
         }
@@ -267,6 +265,26 @@ extension FileSystem {
             return false
         }
     }
+
+    /// Lists a directory in which a file was just made: who makes one makes more, often, and each of their names would be
+    /// asked for. Nobody waits for it but the next name that is looked up; if it fails, that is asked for. Unless somebody
+    /// does, it tells what is absent while files are made only: another client's answer to a file must not be missed for the TTL.
+    func listForNewFiles(_ number: UInt64) {
+        let isDue = tree.withLock { tree in
+            guard let dentry = tree[number], dentry.directory != nil else { return false }
+            if let listing = dentry.directory!.listing, isFresh(listing) {
+                if listing.aheadUntil != nil { dentry.directory!.listing!.aheadUntil = believedAheadUntil }
+                return false
+            }
+            guard dentry.directory!.flight == nil, !dentry.directory!.isTooLargeToListEarly else { return false }
+            dentry.directory!.askCount = max(dentry.directory!.askCount, DirectoryState.askCountMax)
+            return true
+        }
+        if isDue { _ = try? beginListing(number, pageCount: DirectoryState.earlyPageCountMax, isAhead: true) }
+    }
+
+    /// As long as a program may take from one file to the next.
+    var believedAheadUntil: UInt64 { nowNanoseconds &+ 250_000_000 }
 
     // MARK: Asking the store for one name
 

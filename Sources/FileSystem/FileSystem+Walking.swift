@@ -56,7 +56,7 @@ extension FileSystem {
     }
 
     func isListed(_ dentry: Dentry) -> Bool {
-        dentry.directory!.partial != nil || dentry.directory!.listing.map { isFresh($0.startedAt) } ?? false
+        dentry.directory!.partial != nil || dentry.directory!.listing.map { isFresh($0) } ?? false
     }
 
     /// Lists the keys below a directory from one child on, without a delimiter.

@@ -107,6 +107,9 @@ extension FileSystem {
         let (created, initial) = (properties, attributes)
         let node: Node? = tree.withLock { tree in
             guard let parent = tree[number], parent.directory!.children[name] == nil else { return nil }
+            if let until = parent.directory!.absent[name], until > configuration.ttlNanoseconds {
+                file.noteAbsence(askedAt: until - configuration.ttlNanoseconds)
+            }
             var state = Node.State(
                 content: .staged(file), attributes: initial, properties: created, validatedAt: nowNanoseconds)
             state.changedAt = nowNanoseconds
@@ -123,6 +126,7 @@ extension FileSystem {
             throw FileSystemError(.alreadyExists)
         }
         let handle = newHandle(node, mayWrite: mayWrite, isNew: true)
+        listForNewFiles(number)
         return (node.status, handle)
     }
 

@@ -131,6 +131,11 @@ public final class FileSystem: Sendable {
             || (validatedAt > Self.recalledAt && nowNanoseconds < validatedAt &+ configuration.ttlNanoseconds)
     }
 
+    /// Whether a listing is still the whole of its directory.
+    func isFresh(_ listing: Listing) -> Bool {
+        isFresh(listing.startedAt) && listing.aheadUntil.map { nowNanoseconds < $0 } ?? true
+    }
+
     /// Whether something that was known at a time may serve: while it is fresh, or, with `acceptsStale`, ever after.
     func isUsable(_ validatedAt: UInt64, acceptsStale: Bool) -> Bool {
         isFresh(validatedAt) || (acceptsStale && validatedAt > 0)

@@ -12,6 +12,8 @@ struct Listing: Sendable {
 
     /// When the listing began; monotonic nanoseconds.
     let startedAt: UInt64
+    /// Nobody has asked for it yet: until when it is believed that other names are absent; monotonic nanoseconds. Nil: for the TTL.
+    var aheadUntil: UInt64?
     /// Whether these are all entries. What was remembered from an earlier mount may be some of them.
     var isWhole = true
     private(set) var entries: [FileName: Entry]

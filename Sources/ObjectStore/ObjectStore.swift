@@ -217,15 +217,19 @@ public struct PutRequest: Sendable {
     public var body: (any BodySource)?
     public var properties: ObjectProperties
     public var condition: WriteCondition
+    /// Whether the store has said a moment ago that nothing is there: it need not be asked again where its conditions cannot
+    /// be relied on yet.
+    public var isSeenAbsent: Bool
 
     public init(
         key: ObjectKey, body: (any BodySource)?, properties: ObjectProperties = .init(),
-        condition: WriteCondition = .none
+        condition: WriteCondition = .none, isSeenAbsent: Bool = false
     ) {
         self.key = key
         self.body = body
         self.properties = properties
         self.condition = condition
+        self.isSeenAbsent = isSeenAbsent
     }
 }
 

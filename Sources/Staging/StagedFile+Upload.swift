@@ -96,6 +96,21 @@ extension StagedFile {
     /// What the next upload is conditional on.
     public var condition: WriteCondition { state.withLock { $0.identity.condition } }
 
+    /// The store, asked then, had nothing under the key of this new file; monotonic nanoseconds.
+    public func noteAbsence(askedAt: UInt64) {
+        state.withLock { $0.absence = ($0.identity.key, askedAt) }
+    }
+
+    /// Whether the store was asked so shortly before `now`, and had nothing there.
+    func isSeenAbsent(_ key: ObjectKey, now: UInt64) -> Bool {
+        let absence = state.withLock { $0.absence }
+        guard let absence, absence.key == key, absence.askedAt <= now else { return false }
+        return now - absence.askedAt < Self.absenceNanosecondsMax
+    }
+
+    /// As long as a HEAD and what follows it may take on a far or busy server.
+    private static let absenceNanosecondsMax: UInt64 = 500_000_000
+
     /// A write at `offset` has failed before it came here: there was no room for it, or the store did not answer.
     public func noteFailedWrite(at offset: Int) {
         state.withLock { state in state.noteFailed(ByteRange(offset: offset, count: 1)) }

@@ -81,6 +81,8 @@ public final class StagedFile: Sendable {
         var turn: OneShot<Void>?
         /// When the file first had to wait for its upload; monotonic nanoseconds.
         var pendingSince: UInt64?
+        /// Under which key the store had nothing, and when it was asked; monotonic nanoseconds.
+        var absence: (key: ObjectKey, askedAt: UInt64)?
         var stream = PartStream()
         /// How often the store has lost the upload since the last success.
         var lostUploadCount = 0

@@ -31,7 +31,7 @@ public final class StagingArea: Sendable {
     private let session: Session
     private let limitBytes: Int?
     let disk: StagingDisk
-    private let spares = SpareFiles()
+    private let spares: SpareFiles
     /// Room for the records by which room is made.
     let reserve: StagingReserve
     private let nextNumber = Atomic<UInt64>(0)
@@ -47,9 +47,10 @@ public final class StagingArea: Sendable {
     ///   - mountpoint: for who finds what this mount leaves behind.
     ///   - limitBytes: the most dirty bytes on the local disk; nil leaves it to the disk's size.
     ///   - disk: what takes the files.
+    ///   - aheadCount: for how many new files the two files on the disk are made ahead, once there is a first one.
     public init(
         stateDirectory: String, bucketIdentity: String, mountpoint: String = "", limitBytes: Int?,
-        disk: StagingDisk = StagingDisk()
+        disk: StagingDisk = StagingDisk(), aheadCount: Int = 0
     ) throws(StagingError) {
         let root = stateDirectory + "/staging"
         try Self.makeDirectory(root)
@@ -66,6 +67,7 @@ public final class StagingArea: Sendable {
         guard let session = locked else { throw .disk(code: EBUSY, action: "locking a directory in \(root)") }
         self.session = session
         reserve = StagingReserve(path: session.directory + "/reserve")
+        spares = SpareFiles(aheadCount: aheadCount)
         self.limitBytes = limitBytes
         self.disk = disk
         self.bucketIdentity = bucketIdentity
@@ -123,6 +125,7 @@ public final class StagingArea: Sendable {
         let file = StagedFile(
             pair, spares: spares, area: self, contents: StagedContents(identity, isChanged: isChanged))
         contents.withLock { $0.files[file.dataPath] = file }
+        if identity.base == nil { spares.makeAhead { try? self.createPair([]) } }
         return file
     }
 

@@ -69,16 +69,37 @@ extension UploadQueue {
         return upload
     }
 
+    private typealias NumberedPart = (part: UploadPlan.Part, number: Int)
+
+    /// What the server copies takes nothing of our line, so that none of it waits for what is sent, nor the other way round.
     private func send(
-        _ missing: [(part: UploadPlan.Part, number: Int)], of file: StagedFile, base: ObjectVersion?,
-        _ upload: UploadReference
+        _ missing: [NumberedPart], of file: StagedFile, base: ObjectVersion?, _ upload: UploadReference
     ) async throws(StoreError) {
         var failure: StoreError?
         await withTaskGroup(of: StoreError?.self) { group in
+            for (source, places) in [(UploadPlan.Part.Source.staged, parts), (.base, partCopies)] {
+                let some = missing.filter { $0.part.source == source }
+                group.addTask { await self.send(some, places, of: file, base: base, upload) }
+            }
+            for await error in group {
+                guard let error, failure == nil else { continue }
+                failure = error
+                group.cancelAll()
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    private func send(
+        _ missing: [NumberedPart], _ places: AsyncLimiter, of file: StagedFile, base: ObjectVersion?,
+        _ upload: UploadReference
+    ) async -> StoreError? {
+        await withTaskGroup(of: StoreError?.self) { group in
+            var failure: StoreError?
             var rest = missing[...]
             func startNext() {
                 guard let (part, number) = rest.popFirst() else { return }
-                group.addTask { await self.parts.run { await self.send(part, number, of: file, base: base, upload) } }
+                group.addTask { await places.run { await self.send(part, number, of: file, base: base, upload) } }
             }
             for _ in 0..<min(configuration.partCountMax, missing.count) { startNext() }
             for await error in group {
@@ -88,8 +109,8 @@ extension UploadQueue {
                 }
                 if failure == nil { startNext() }
             }
+            return failure
         }
-        if let failure { throw failure }
     }
 
     /// Sends one part and books it. Nil also when another task is sending the part of that number.

@@ -15,7 +15,7 @@ public final class UploadQueue: Sendable {
     public struct Configuration: Sendable {
         /// Files sent at once.
         public var fileCountMax = 64
-        /// Parts sent at once, over all files.
+        /// Parts sent at once, over all files, and as many copied by the server.
         public var partCountMax = 16
         /// Part size asked for by the user, in bytes; nil chooses by the file's size.
         public var partBytes: Int?
@@ -51,6 +51,7 @@ public final class UploadQueue: Sendable {
     let fetch: @Sendable (ObjectVersion, ByteRange) async throws(StoreError) -> [UInt8]
     private let files: AsyncLimiter
     let parts: AsyncLimiter
+    let partCopies: AsyncLimiter
     let layout: PartLayout
     let observers = Lock((prepared: [Prepared](), published: [Published](), conflicted: [Conflicted]()))
     /// Holds the uploads of files back that were just closed, or renamed after that.
@@ -73,6 +74,7 @@ public final class UploadQueue: Sendable {
             Burst(pauseNanoseconds: 50_000_000, holdNanosecondsMax: 500_000_000), time: time)
         files = AsyncLimiter(limit: configuration.fileCountMax)
         parts = AsyncLimiter(limit: configuration.partCountMax)
+        partCopies = AsyncLimiter(limit: configuration.partCountMax)
         layout = PartLayout(
             partBytes: configuration.partBytes, capabilities: store.capabilities,
             aheadBytesMin: configuration.aheadBytesMin)
@@ -383,12 +385,15 @@ public final class UploadQueue: Sendable {
                 if file.snapshotIsStale { throw StoreError(.sourceFailed, operation: "PutObject", key: identity.key) }
                 begin()
                 let body = identity.byteCount == 0 ? nil : StagedBody(file, range: ByteRange(0, identity.byteCount))
+                let isSeenAbsent =
+                    identity.condition == .ifAbsent
+                    && file.isSeenAbsent(identity.key, now: time.monotonicNanoseconds)
                 defer { body?.end() }
                 etag = try await Self.shielded { [store] () async throws(StoreError) in
                     try await store.put(
                         PutRequest(
                             key: identity.key, body: body, properties: identity.properties,
-                            condition: identity.condition))
+                            condition: identity.condition, isSeenAbsent: isSeenAbsent))
                 }
                 file.addSentBytes(identity.byteCount)
             case .multipart(let planned):

@@ -119,7 +119,8 @@ final class MountService: Sendable {
                 stateDirectory: plan.stateDirectory,
                 bucketIdentity: stagingIdentity(plan),
                 mountpoint: plan.mountpoint,
-                limitBytes: plan.stagingBytesMax)
+                limitBytes: plan.stagingBytesMax,
+                aheadCount: 256)
         } catch {
             throw MountFailure("\(error)", remedy: "choose another --state-dir")
         }

@@ -39,5 +39,7 @@ extension Mount {
     func prove() async throws {
         try await write("proof", "x")
         try await unlink("proof")
+        // It was listed for that file, a moment ago.
+        fileSystem.refresh(path: "")
     }
 }

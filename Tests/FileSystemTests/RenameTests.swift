@@ -228,6 +228,8 @@ struct RenameTests {
         case "rename": try await mount.rename("a", to: "b")
         case "unlink": try await mount.unlink("a")
         case "replace":
+            // It was listed for the new file, a moment ago.
+            mount.fileSystem.refresh(path: "")
             mount.store.write("other", at: "b")
             try await mount.rename("a", to: "b")
         default:

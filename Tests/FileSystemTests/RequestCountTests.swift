@@ -95,6 +95,62 @@ struct RequestCountTests {
         try await mount.close(file)
     }
 
+    /// Who makes a file makes more, often: the directory is listed meanwhile, and no other name is asked for.
+    @Test func aNewFileHasItsDirectoryListed() async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "d/old")
+        try await mount.withNode("d") { directory in
+            let first = try await mount.requests {
+                let file = try await mount.create("d/new")
+                try await mount.write(file, pattern(100), at: 0)
+                try await mount.fileSystem.fillListing(directory.number)
+                for index in 0..<50 { #expect(try await mount.statusIfPresent("d/none\(index)") == nil) }
+                try await mount.close(file)
+                await mount.drain()
+            }
+            #expect(
+                (first[.getObject], first[.listObjects], first[.putObject], first.total) == (1, 2, 1, 4), "\(first)")
+            let names = try await mount.names("d")
+            #expect(names.sorted() == ["new", "old"])
+        }
+    }
+
+    /// What another client makes of a new file is not missed for a minute because of that listing.
+    @Test func whatIsListedForNewFilesIsBelievedForAMoment() async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "d/old")
+        try await mount.withNode("d") { directory in
+            let file = try await mount.create("d/question")
+            while mount.fileSystem.tree.withLock({ $0[directory.number]?.directory?.listing == nil }) {
+                await Task.yield()
+            }
+            mount.time.advance(seconds: 1)
+            mount.store.write("x", at: "d/answer")
+            #expect(try await mount.statusIfPresent("d/answer") != nil)
+            mount.store.write("x", at: "d/another")
+            #expect(try await mount.names("d").sorted() == ["another", "answer", "old", "question"])
+            try await mount.close(file)
+        }
+    }
+
+    /// A directory that was found to be large is not listed for each new file.
+    @Test func aNewFileInALargeDirectoryIsOnePut() async throws {
+        let mount = try Mount()
+        for index in 0..<4001 { mount.store.write("", at: "d/f\(index)") }
+        try await mount.prove()
+        try await mount.withNode("d") { _ in
+            try await mount.write("d/first", pattern(100))
+            // Waits for the pages that were begun.
+            _ = try await mount.statusIfPresent("d/none")
+            await mount.drain()
+            let counts = try await mount.requests {
+                try await mount.write("d/second", pattern(100))
+                await mount.drain()
+            }
+            #expect((counts[.getObject], counts[.listObjects], counts[.putObject]) == (1, 1, 1), "\(counts)")
+        }
+    }
+
     @Test func aNewFileIsOnePut() async throws {
         let mount = try Mount()
         try await mount.prove()

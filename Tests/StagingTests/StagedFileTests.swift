@@ -168,6 +168,54 @@ struct StagedFileTests {
         #expect(left.isEmpty)
     }
 
+    /// That the store had nothing is worth something for a moment, and under the key that it was asked for.
+    @Test func whatWasSeenToBeAbsent() throws {
+        let fixture = try StagingFixture()
+        defer { fixture.removeDirectory() }
+        let file = try fixture.newFile("new")
+        #expect(!file.isSeenAbsent(file.key, now: 1))
+        file.noteAbsence(askedAt: 1_000)
+        #expect(file.isSeenAbsent(file.key, now: 1_000) && file.isSeenAbsent(file.key, now: 500_000_999))
+        #expect(!file.isSeenAbsent(file.key, now: 500_001_000) && !file.isSeenAbsent(file.key, now: 999))
+        #expect(!file.isSeenAbsent(MemoryStore.objectKey("other"), now: 1_000))
+    }
+
+    /// Once there is a new file, the files of the next ones are made before they are wanted; a change of an object makes none.
+    @Test(.timeLimit(.minutes(1))) func spareFilesAreMadeAhead() async throws {
+        let fixture = try StagingFixture(aheadCount: 3)
+        defer { fixture.removeDirectory() }
+        let session = fixture.area.sessionDirectory
+        func names() throws -> Set<String> {
+            Set(try FileManager.default.contentsOfDirectory(atPath: session).filter { $0.hasSuffix(".data") })
+        }
+        let file = try fixture.newFile("first")
+        while try names().count < 4 { await Task.yield() }
+        let made = try names()
+        let second = try fixture.newFile("second")
+        #expect(made.contains(String(second.dataPath.split(separator: "/").last!)) && second.dataPath != file.dataPath)
+        #expect(try await second.contents(fixture) == [])
+        // What kill -9 would leave of them is nothing.
+        let copy = try fixture.copyOfSession()
+        defer { copy.removeDirectory() }
+        let found = copy.area.adoptLeftovers()
+        #expect(Set(found.adopted.map(\.key)) == [file.key, second.key] && found.damaged.isEmpty)
+        file.abandon()
+        second.abandon()
+        fixture.area.closeSession()
+        #expect(try FileManager.default.contentsOfDirectory(atPath: fixture.directory + "/staging").isEmpty)
+    }
+
+    /// A session that ends while files are made ahead leaves nothing.
+    @Test func noFileIsMadeAheadInASessionThatHasEnded() throws {
+        for _ in 0..<20 {
+            let fixture = try StagingFixture(aheadCount: 200)
+            defer { fixture.removeDirectory() }
+            try fixture.newFile("first").abandon()
+            fixture.area.closeSession()
+            #expect(try FileManager.default.contentsOfDirectory(atPath: fixture.directory + "/staging").isEmpty)
+        }
+    }
+
     /// A power cut may leave both files empty: what was in them is not known, and so is not nothing.
     @Test func emptyFilesAreDamage() throws {
         let fixture = try StagingFixture()

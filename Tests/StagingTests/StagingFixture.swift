@@ -24,10 +24,13 @@ final class StagingFixture: Sendable {
     ///   - isSmall: multipart uploads begin at 256 KiB, with parts of 64 KiB.
     ///   - disk: what takes the files.
     ///   - fileCountMax: files sent at once.
+    ///   - partCountMax: parts sent at once, and copied at once.
+    ///   - aheadCount: for how many new files those on the disk are made ahead.
     init(
         store: MemoryStore = MemoryStore(), directory: String? = nil, limitBytes: Int? = nil,
         through: (any ObjectStore)? = nil, isSmall: Bool = false, time: any TimeSource = SystemTime(),
-        disk: StagingDisk = StagingDisk(), fileCountMax: Int = 64
+        disk: StagingDisk = StagingDisk(), fileCountMax: Int = 64, partCountMax: Int = 16,
+        aheadCount: Int = 0
     ) throws {
         self.store = store
         let sent = through ?? store
@@ -36,10 +39,12 @@ final class StagingFixture: Sendable {
             + "/pail-staging-\(UInt64.random(in: .min ... .max))"
         try FileManager.default.createDirectory(atPath: self.directory, withIntermediateDirectories: true)
         area = try StagingArea(
-            stateDirectory: self.directory, bucketIdentity: "memory bucket", limitBytes: limitBytes, disk: disk)
+            stateDirectory: self.directory, bucketIdentity: "memory bucket", limitBytes: limitBytes, disk: disk,
+            aheadCount: aheadCount)
         var configuration = UploadQueue.Configuration()
         configuration.partBytes = 64 << 10
         configuration.fileCountMax = fileCountMax
+        configuration.partCountMax = partCountMax
         configuration.propertiesLingerNanoseconds = 0
         if isSmall {
             var capabilities = store.capabilities

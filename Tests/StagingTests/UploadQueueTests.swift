@@ -205,6 +205,28 @@ struct UploadQueueTests {
         }
     }
 
+    /// What the server copies and what is sent to it do not wait for each other.
+    @Test(arguments: [StoreOperation.uploadPart, .uploadPartCopy])
+    func copiesAndPartsGoSideBySide(held: StoreOperation) async throws {
+        let fixture = try StagingFixture(isSmall: true, partCountMax: 1)
+        defer { fixture.removeDirectory() }
+        var content = bytes(1 << 20)
+        fixture.store.write(content, at: "object")
+        let file = try fixture.change("object")
+        try file.write([99], at: 1 << 19)
+        content[1 << 19] = 99
+        fixture.store.resetRequests()
+        fixture.store.pause(held)
+        let flushing = Task { try await fixture.queue.flush(file) }
+        await fixture.store.untilHeld(held)
+        let (other, otherCount) = held == .uploadPart ? (StoreOperation.uploadPartCopy, 2) : (.uploadPart, 1)
+        while fixture.store.requests[other] < otherCount { await Task.yield() }
+        fixture.store.resume(held)
+        try await flushing.value
+        #expect(fixture.store.bytes(at: "object") == content)
+        #expect((fixture.store.requests[.uploadPartCopy], fixture.store.requests[.uploadPart]) == (2, 1))
+    }
+
     /// A store says that a condition does not hold, and asked again it does: that is no conflict.
     @Test(arguments: [StoreOperation.putObject, .completeUpload, .uploadPartCopy])
     func regression_aConditionThatHeldIsNoConflict(operation: StoreOperation) async throws {

@@ -4,9 +4,10 @@
 // which another client's write is lost, but no more than that. A 412 is looked into by HEAD before it is believed, because
 // RGW 16 compares If-Match with the bare ETag, and because the change that it reports may be our own earlier attempt.
 //
-// The first write on an unknown server finds out at no risk: after HEAD has said that it may go, it is sent with a
+// The first write on an unknown server finds out at no risk: after HEAD has said that it may go (or whoever has looked for
+// the name of a new file, a moment ago), it is sent with a
 // condition that cannot hold. A server that honours conditions refuses it, and then gets the true one; a server that
-// ignores them does what was wanted.
+// ignores them does what was wanted. Under If-None-Match, which can hold, it is sent twice at once instead.
 
 internal import Base
 internal import ObjectModel
@@ -19,6 +20,8 @@ struct ConditionalWrite: Sendable {
     let condition: WriteCondition
     /// Whether it may be sent once more to find out about the server: small, and the same when repeated.
     let isRepeatable: Bool
+    /// Whether the server has just said that nothing is there.
+    var isSeenAbsent = false
     /// Sends it with this condition in its header.
     let send: @Sendable (RequestCondition) async throws(S3CallFailure) -> ETag
     /// Whether what is there now is what this write would make; `mayHaveHappened` says that an answer was lost.
@@ -49,7 +52,8 @@ extension S3Store {
         // Each round ends the call, or learns something of the server: its spelling, then that it cannot do it.
         for _ in 0..<Self.conditionRoundsMax {
             let known = write.kind.map { kind in state.withLock { $0.conditions[kind]! } }
-            if let known, known.support != .works {
+            let isSeen = write.isSeenAbsent && known?.support == .unknown && !mayHaveHappened
+            if let known, known.support != .works, !isSeen {
                 let found = try await findExisting(write.key)
                 if mayHaveHappened, let found, await write.isOurs(found, true) { return found.version.etag }
                 guard holds(write.condition, found) else { throw preconditionFailed(write, nil) }
@@ -61,9 +65,9 @@ extension S3Store {
                     note(write.kind, .broken)
                     return etag
                 }
-                let etag = try await write.send(header(write.condition, known))
+                let etag = isTrial ? try await makeTwice(write) : try await write.send(header(write.condition, known))
                 noteAccepted(write.kind, known)
-                return isTrial ? await tryRepeating(write, etag) : etag
+                return etag
             } catch {
                 mayHaveHappened = mayHaveHappened || error.mayHaveHappened
                 if isTrial, isIfMatch(write.condition), isRefusedCondition(error.error) {
@@ -96,6 +100,37 @@ extension S3Store {
 
     func isRefusedCondition(_ error: StoreError) -> Bool {
         error.kind == .preconditionFailed || error.kind == .notFound && error.code == "NoSuchKey"
+    }
+
+    /// Makes a new object under If-None-Match by two requests at once, of which a server that honours it refuses one.
+    private func makeTwice(_ write: ConditionalWrite) async throws(S3CallFailure) -> ETag {
+        async let second = outcome(of: write)
+        let outcomes = [await outcome(of: write), await second]
+        let made = outcomes.compactMap { try? $0.get() }
+        let failures = outcomes.compactMap { outcome -> S3CallFailure? in
+            if case .failure(let failure) = outcome { failure } else { nil }
+        }
+        guard let etag = made.first else {
+            // Of an answer that was lost the other one's refusal may tell, too.
+            var failure = failures.first { $0.error.kind == .preconditionFailed } ?? failures[0]
+            failure.mayHaveHappened = failures.contains { $0.mayHaveHappened }
+            throw failure
+        }
+        func current() async -> ETag { (try? await head(write.key))?.version.etag ?? etag }
+        guard let failure = failures.first else {
+            // The server may have looked for both before it made one.
+            return await tryRepeating(write, made[0] == made[1] ? etag : await current())
+        }
+        switch failure.error.kind {
+        case .preconditionFailed: note(write.kind, .works)
+        // Whatever it was, the object is there; only its version may be another one.
+        default: return await current()
+        }
+        return etag
+    }
+
+    private func outcome(of write: ConditionalWrite) async -> Result<ETag, S3CallFailure> {
+        do throws(S3CallFailure) { return .success(try await write.send(.ifAbsent)) } catch { return .failure(error) }
     }
 
     /// After a new object was made under If-None-Match, making it again must be refused.

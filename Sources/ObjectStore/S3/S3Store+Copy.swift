@@ -122,9 +122,9 @@ extension S3Store {
         }
         for _ in 0..<Self.conditionRoundsMax {
             let known = state.withLock { $0.conditions[kind]! }
-            // A part is not published yet: where the server has no condition, that the source is still the same after it is
-            // copied says all that HEAD before it could.
-            let isSeenAfterwards = operation == .uploadPartCopy && known.support == .broken
+            // A part is not published yet: where the server's condition cannot be relied on, that the source is still the same
+            // after it is copied says all that HEAD before it could.
+            let isSeenAfterwards = operation == .uploadPartCopy && known.support != .works
             if known.support != .works, !isSeenAfterwards {
                 let isThere = try await hasSource()
                 guard isThere else { throw sourceChanged() }
@@ -139,7 +139,8 @@ extension S3Store {
                 let answer = try await perform(S3Call(makeRequest(condition), isSlow: true))
                 if isTrial { note(kind, .broken) } else { noteAccepted(kind, known) }
                 let etag = try copyETag(answer, operation, key)
-                if isSeenAfterwards || isTrial && operation == .uploadPartCopy {
+                // Another call may have learnt meanwhile that the condition holds.
+                if isSeenAfterwards, state.withLock({ $0.conditions[kind]!.support }) != .works {
                     let isStillThere = try await hasSource()
                     guard isStillThere else { throw sourceChanged() }
                 }

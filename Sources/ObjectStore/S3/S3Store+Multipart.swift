@@ -39,9 +39,16 @@ extension S3Store {
     /// to compare it: an MD5 besides would cost more than everything else that is done with a part.
     private func partIntegrity(_ key: ObjectKey) async -> S3StoreConfiguration.Integrity? {
         guard isPayloadSigned, configuration.integrity == .contentMD5 else { return configuration.integrity }
+        // One part is not worth the three requests: the second asks.
         let mustAsk = state.withLock { state in
-            defer { if state.payloadComparison == .unknown { state.payloadComparison = .asked } }
-            return state.payloadComparison == .unknown
+            defer {
+                switch state.payloadComparison {
+                case .unknown: state.payloadComparison = .wanted
+                case .wanted: state.payloadComparison = .asked
+                case .asked, .done, .notDone: break
+                }
+            }
+            return state.payloadComparison == .wanted
         }
         // Parts that are sent meanwhile by others have their MD5.
         if mustAsk { await askForPayloadComparison(key) }
@@ -52,7 +59,7 @@ extension S3Store {
     /// after others, and no request of the caller's upload may be followed by such a body. No other request shows what servers
     /// do, and not all of them compare.
     private func askForPayloadComparison(_ key: ObjectKey) async {
-        var answer = PayloadComparison.unknown
+        var answer = PayloadComparison.wanted
         defer { state.withLock { $0.payloadComparison = answer } }
         guard let upload = try? await createUpload(key, properties: ObjectProperties()) else { return }
         var call = S3Call(builder.uploadPart(upload.value, key: key, number: 1), body: .forged())
@@ -63,7 +70,7 @@ extension S3Store {
             answer = .notDone
         } catch {
             let isRefusal = (400..<500).contains(error.error.httpStatus ?? 0)
-            answer = error.error.code == "XAmzContentSHA256Mismatch" ? .done : isRefusal ? .notDone : .unknown
+            answer = error.error.code == "XAmzContentSHA256Mismatch" ? .done : isRefusal ? .notDone : .wanted
         }
         // What it leaves where this fails is one byte at most.
         try? await abortUpload(upload, key: key)

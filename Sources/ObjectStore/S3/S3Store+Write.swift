@@ -12,7 +12,7 @@ extension S3Store {
         return try await write(
             ConditionalWrite(
                 operation: .putObject, key: request.key, condition: request.condition,
-                isRepeatable: body.byteCount <= Self.trialBytesMax,
+                isRepeatable: body.byteCount <= Self.trialBytesMax, isSeenAbsent: request.isSeenAbsent,
                 send: { [self] (condition) async throws(S3CallFailure) in
                     let put = builder.putObject(
                         request.key, properties: request.properties, condition: condition, checksum: body.checksum)

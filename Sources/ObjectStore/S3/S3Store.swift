@@ -33,6 +33,8 @@ public final class S3Store: ObjectStore {
     /// Whether the server compares a body with the SHA-256 that was signed with it.
     enum PayloadComparison {
         case unknown
+        /// A large part was sent; the next one asks.
+        case wanted
         /// A request of ours is finding out; → any other.
         case asked
         case done

@@ -204,15 +204,67 @@ struct S3WriteTests {
         #expect(server.lines == ["HEAD /bucket/a", "PUT /bucket/a", "HEAD /bucket/a"])
     }
 
+    @Test func unknownServerThatHonoursIfNoneMatch() async throws {
+        let server = ScriptedServer(.answer(404), made("n1"), .error(412, "PreconditionFailed"), made("n2"))
+        let store = try server.store(conditions: .unknown)
+        #expect(try await store.put(request("b", .ifAbsent)) == ETag("n1"))
+        #expect(store.capabilities.conditionalPut)
+        // Without a HEAD from here on.
+        #expect(try await store.put(request("b", .ifAbsent)) == ETag("n2"))
+        #expect(server.lines == ["HEAD /bucket/a"] + Array(repeating: "PUT /bucket/a", count: 3))
+        #expect(server.seen.dropFirst().allSatisfy { $0["If-None-Match"] == "*" })
+    }
+
+    /// Who has just looked for it need not ask again; what no answer has come of is looked for all the same.
+    @Test func objectThatWasSeenToBeAbsent() async throws {
+        let server = ScriptedServer(made("n1"), .error(412, "PreconditionFailed"))
+        let store = try server.store(conditions: .unknown)
+        var new = request("b", .ifAbsent)
+        new.isSeenAbsent = true
+        #expect(try await store.put(new) == ETag("n1"))
+        #expect(server.lines == ["PUT /bucket/a", "PUT /bucket/a"])
+        let ignorant = ScriptedServer(.object("x", etag: "theirs"))
+        let broken = try ignorant.store(conditions: .broken)
+        let kind = await failureKind { () throws(StoreError) in try await broken.put(new) }
+        #expect(kind == .preconditionFailed && ignorant.lines == ["HEAD /bucket/a"])
+    }
+
+    /// Two requests at once may both be looked at before one is done: only the third tells.
     @Test(arguments: [true, false])
-    func unknownServerAndIfNoneMatch(_ isHonoured: Bool) async throws {
+    func unknownServerThatMakesBoth(_ isHonoured: Bool) async throws {
         let again = isHonoured ? Reply.error(412, "PreconditionFailed") : made("n1b")
-        let server = ScriptedServer(.answer(404), made("n1"), again, isHonoured ? made("n2") : .answer(404), made("n2"))
+        let server = ScriptedServer(.answer(404), made("n1"), made("n1"), again)
         let store = try server.store(conditions: .unknown)
         #expect(try await store.put(request("b", .ifAbsent)) == ETag(isHonoured ? "n1" : "n1b"))
         #expect(store.capabilities.conditionalPut == isHonoured)
+    }
+
+    /// Which of the two stands there, where their ETags are not the same?
+    @Test func versionOfAnObjectThatWasMadeTwice() async throws {
+        let server = ScriptedServer(
+            .answer(404), made("n1"), made("n2"), .object("b", etag: "n2"), .error(412, "PreconditionFailed"))
+        let store = try server.store(conditions: .unknown)
         #expect(try await store.put(request("b", .ifAbsent)) == ETag("n2"))
-        #expect(server.remainingCount == (isHonoured ? 1 : 0), "without a HEAD once it is known to be honoured")
+        #expect(store.capabilities.conditionalPut)
+    }
+
+    /// The answer of the one that made it is lost, and its second try is refused as the other one is.
+    @Test func lostAnswerOfAnObjectThatIsMadeTwice() async throws {
+        let refused = Reply.error(412, "PreconditionFailed")
+        let server = ScriptedServer(.answer(404), Self.lost, refused, refused, .object("b", etag: md5("b")))
+        let store = try server.store(conditions: .unknown)
+        #expect(try await store.put(request("b", .ifAbsent)).value == md5("b"))
+        #expect(server.remainingCount == 0)
+    }
+
+    /// Another client makes it between HEAD and the two.
+    @Test func objectThatAnotherClientMakesMeanwhile() async throws {
+        let refused = Reply.error(412, "PreconditionFailed")
+        let server = ScriptedServer(.answer(404), refused, refused, .object("theirs", etag: md5("theirs")))
+        let store = try server.store(conditions: .unknown)
+        let kind = await failureKind { () throws(StoreError) in try await store.put(request("b", .ifAbsent)) }
+        #expect(kind == .preconditionFailed)
+        #expect(store.capabilities.conditionalPut && server.remainingCount == 0)
     }
 
     @Test func unknownServerGetsNoLargeBodyTwice() async throws {
@@ -417,7 +469,7 @@ struct S3WriteTests {
     @Test func conditionOfPartsIsLearntApart() async throws {
         let there = Reply.object("xxx", etag: "s")
         let server = ScriptedServer(
-            there, .error(412, "PreconditionFailed"), Self.copied, there, Self.part, there, Self.part,
+            there, .error(412, "PreconditionFailed"), Self.copied, Self.part, there, Self.part,
             .object("yyy", etag: "new"), .error(416, "InvalidRange"), .object("y", etag: "newer"))
         let store = try server.store(conditions: .unknown)
         #expect(try await store.copy(CopyRequest(source: source, destination: key)) == ETag("c"))
@@ -432,6 +484,24 @@ struct S3WriteTests {
             #expect(kind == .preconditionFailed)
         }
         #expect(server.remainingCount == 0)
+    }
+
+    /// Nothing is asked ahead of the copies of parts: a condition that holds says all, and else a HEAD afterwards does.
+    @Test(arguments: [true, false])
+    func unknownServerAndPartSource(_ isHonoured: Bool) async throws {
+        let there = Reply.object("xxx", etag: "s")
+        let server = ScriptedServer(
+            isHonoured
+                ? [.error(412, "PreconditionFailed"), Self.part, Self.part] : [Self.part, there, Self.part, there])
+        let store = try server.store(conditions: .unknown)
+        for number in 1...2 {
+            _ = try await store.uploadPartCopy(
+                upload, key: key, number: number, source: source, range: ByteRange(0, source.byteCount))
+        }
+        #expect(server.remainingCount == 0)
+        let conditions = server.seen.filter { $0.line.hasPrefix("PUT") }.map { $0["x-amz-copy-source-if-match"] }
+        let impossible = S3Store.impossibleETag.quoted
+        #expect(conditions == (isHonoured ? [impossible, "\"s\"", "\"s\""] : [impossible, nil]))
     }
 
     @Test(arguments: [[], [2, 1], [1, 1]])
@@ -667,14 +737,16 @@ struct S3WriteTests {
     func largePartsCarryWhatTheServerCompares(answer: Reply, hasMD5: Bool) async throws {
         let large = [UInt8](repeating: 7, count: 1 << 20)
         let part = made(Hex.encode(Digest.of(large, .md5)))
-        let server = ScriptedServer(begun, answer, .answer(204), part, part)
+        // A single part is not worth the question.
+        let server = ScriptedServer(part, begun, answer, .answer(204), part, part)
         let store = try server.store()
-        for number in 1...2 {
+        for number in 1...3 {
             _ = try await store.uploadPart(upload, key: key, number: number, body: ByteArraySource(large))
         }
-        let (question, parts) = (server.seen[1], server.seen[3...])
+        let (question, parts) = (server.seen[2], server.seen[4...])
+        #expect(server.seen[0].body == large && server.seen[0]["Content-MD5"] != nil)
         #expect(question.body.count == 1 && question.line.contains("uploadId=question"))
-        #expect(server.seen[2].line.hasPrefix("DELETE") && server.seen[2].line.contains("uploadId=question"))
+        #expect(server.seen[3].line.hasPrefix("DELETE") && server.seen[3].line.contains("uploadId=question"))
         #expect(parts.allSatisfy { $0.line.contains("uploadId=\(upload.value)") })
         #expect(question["x-amz-content-sha256"] != Hex.encode(Digest.of(question.body, .sha256)))
         #expect(parts.allSatisfy { $0.body == large && ($0["Content-MD5"] != nil) == hasMD5 })
@@ -687,14 +759,14 @@ struct S3WriteTests {
         let large = [UInt8](repeating: 7, count: 1 << 20)
         let part = made(Hex.encode(Digest.of(large, .md5)))
         let server = ScriptedServer(
-            begun, .error(503, "SlowDown"), .answer(204), part,
+            part, begun, .error(503, "SlowDown"), .answer(204), part,
             begun, .error(400, "XAmzContentSHA256Mismatch"), .answer(204), part, part)
         let store = try server.store()
-        for number in 1...3 {
+        for number in 1...4 {
             _ = try await store.uploadPart(upload, key: key, number: number, body: ByteArraySource(large))
         }
         let parts = server.seen.filter { $0.body.count == large.count }
-        #expect(parts.map { $0["Content-MD5"] != nil } == [true, false, false])
+        #expect(parts.map { $0["Content-MD5"] != nil } == [true, true, false, false])
         #expect(server.remainingCount == 0)
     }
 
