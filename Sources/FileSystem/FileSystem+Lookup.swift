@@ -244,8 +244,28 @@ extension FileSystem {
             if learning == .nothing { break }
             mayKnow = true
         }
-        if isEmpty { throw FileSystemError(.notFound) }
+        if isEmpty { return try await askAgain(parent: number, name: name, isReferenced: isReferenced) }
         return try await ask(parent: number, name: name, isReferenced: isReferenced)
+    }
+
+    /// A directory that only the listing of its parent tells of, and whose attributes are to be asked for again.
+    private func askAgain(
+        parent number: UInt64, name: FileName, isReferenced: Bool
+    ) async throws(FileSystemError) -> Node {
+        let node = tree.withLock { tree -> Node? in
+            guard let parent = tree[number], parent.directory?.listed(name, isUsable: isFresh)?.entry == .directory
+            else { return nil }
+            return parent.directory!.children[name]?.node
+        }
+        guard let node, let marker = markerKey(of: node) else { throw FileSystemError(.notFound) }
+        try await askForMarker(marker, of: node)
+        return try tree.withLock { tree throws(FileSystemError) in
+            guard let dentry = tree[number]?.directory?.children[name], dentry.node === node else {
+                throw FileSystemError(.notFound)
+            }
+            if isReferenced { dentry.lookupCount += 1 }
+            return node
+        }
     }
 
     /// Lists a directory in which names are looked up one after another. Returns whether it is listed now; not if it is

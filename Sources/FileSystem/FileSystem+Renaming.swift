@@ -202,10 +202,12 @@ extension FileSystem {
                 CopyRequest(source: version, destination: newKey, storageClass: storageClass))
             moved = ObjectVersion(key: newKey, etag: etag, byteCount: version.byteCount)
         } catch {
-            if let found = await findCopy(of: node, version, at: newKey, replacing: target, after: error) {
-                moved = found
-            } else {
+            switch await findCopy(of: node, version, at: newKey, replacing: target, after: error) {
+            case .own(let found): moved = found
+            case let other:
                 if let target { reoccupy(target) }
+                // The name does not lead to the target any more; who has that open goes on with it.
+                if other == .unknown, let target, target.stagedFile?.needsUpload != true { dropName(of: target) }
                 throw mustBeNew && error.kind == .preconditionFailed && error.key == newKey
                     ? FileSystemError(.alreadyExists, cause: error.description) : FileSystemError(error)
             }
@@ -245,25 +247,30 @@ extension FileSystem {
         }
     }
 
+    private enum CopyFound: Equatable {
+        case own(ObjectVersion)
+        /// What stood there before, or nothing: as far as one can tell it was not made.
+        case none
+        /// Something else than before, and nobody can tell whose.
+        case unknown
+    }
+
     /// Whether a copy whose answer was lost was made: what stands there has the length and the metadata of the source, and
     /// is not what stood there before. Without metadata nobody can tell.
     private func findCopy(
         of node: Node, _ version: ObjectVersion, at key: ObjectKey, replacing target: Node?, after error: StoreError
-    ) async -> ObjectVersion? {
-        switch error.kind {
-        case .timedOut, .unreachable, .serverFault, .malformedResponse: break
-        default: return nil
-        }
+    ) async -> CopyFound {
+        guard error.isOutcomeOpen else { return .none }
         do throws(FileSystemError) {
-            guard let found = try await head(key), found.version.byteCount == version.byteCount,
-                found.version != target?.state.withLock({ $0.objectVersion }),
-                let source = try await head(version.key), source.version == version,
-                AttributeCodec.isPosix(source.properties.metadata),
+            let before = target?.state.withLock { $0.objectVersion }
+            guard let found = try await head(key), found.version != before else { return .none }
+            guard found.version.byteCount == version.byteCount, let source = try await head(version.key),
+                source.version == version, AttributeCodec.isPosix(source.properties.metadata),
                 source.properties.metadata == found.properties.metadata
-            else { return nil }
-            return found.version
+            else { return before == nil ? .none : .unknown }
+            return .own(found.version)
         } catch {
-            return nil
+            return .none
         }
     }
 
@@ -632,7 +639,9 @@ extension FileSystem {
 
     /// Whether a store that failed a copy so has not made it.
     private static func isRefusal(_ error: StoreError) -> Bool {
-        switch error.kind {
+        // An earlier attempt may have made it, and lost its answer.
+        if error.isOutcomeOpen { return false }
+        return switch error.kind {
         case .accessDenied, .badCredentials, .expiredCredentials, .notFound, .preconditionFailed, .archived, .tooLarge,
             .quotaExceeded, .unsupported:
             true

@@ -254,6 +254,21 @@ struct NameTests {
     }
 
     /// `%pail-empty` is a directory, and never the marker of the one above.
+    /// After a change that failed it is asked for again, by its marker: it is not absent.
+    @Test(arguments: ["", "d/"]) func regression_anEmptyComponentIsThereAfterAFailure(above: String) async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "\(above)/f")
+        let path = above + "%pail-empty"
+        let file = try await mount.open(path + "/f")
+        mount.store.setFaults(FaultPlan().adding(.timedOut, on: .copyObject, when: .always))
+        #expect(await failure { try await mount.rename(path, to: "other") } == .timedOut)
+        mount.store.setFaults(FaultPlan())
+        #expect(try await mount.status(path).kind == .directory)
+        try await mount.rename(path, to: "other")
+        #expect(try await mount.text("other/f") == "x")
+        try await mount.close(file)
+    }
+
     @Test func emptySegmentIsNoFile() async throws {
         let mount = try Mount()
         mount.store.write("", at: "d/")

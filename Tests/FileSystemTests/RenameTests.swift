@@ -44,7 +44,8 @@ struct RenameTests {
 
     /// Whatever request of a directory rename fails, the old tree is whole, and of the new one nothing is left.
     @Test(arguments: [
-        Fault.refused(.accessDenied), .lostAnswer, .timedOut, .throttled,
+        Fault.refused(.accessDenied), .lostAnswer, .timedOut, .throttled, .answerLost(.throttled),
+        .answerLost(.accessDenied),
     ])
     func aFailedDirectoryRenameLeavesTheOldTree(fault: Fault) async throws {
         for failing in 1...4 {
@@ -260,6 +261,28 @@ struct RenameTests {
         #expect(mount.store.keys() == ["a/", "a/b/"])
     }
 
+    /// The answer to the copy is lost, and nobody can tell whether another client's object of that length is the copy: the
+    /// rename fails, and the name shows what is there. Who has the old file open goes on with that.
+    @Test func regression_aCopyThatNobodyCanTellIsShown() async throws {
+        let mount = try Mount()
+        mount.store.write("of another", at: "source")
+        try await mount.write("target", "before")
+        let file = try await mount.open("target", write: true)
+        try await mount.write(file, Array("BEFORE".utf8), at: 0)
+        try await mount.synchronise(file)
+        mount.store.setFaults(FaultPlan().adding(.lostAnswer, on: .copyObject))
+        #expect(await failure { try await mount.rename("source", to: "target") } != nil)
+        mount.store.setFaults(FaultPlan())
+        #expect(mount.store.text(at: "target") == "of another")
+        #expect(try await mount.text("target") == "of another")
+        #expect(try await mount.text("source") == "of another")
+        #expect(try await mount.readAll(file) == Array("BEFORE".utf8))
+        try await mount.close(file)
+        await mount.drain()
+        try await mount.rename("source", to: "target")
+        #expect(mount.store.keys() == ["target"])
+    }
+
     /// An empty directory is replaced only once the new one is whole.
     @Test func regression_failedRenameOverAnEmptyDirectory() async throws {
         let mount = try Mount()
@@ -470,13 +493,14 @@ struct RenameTests {
     }
 
     /// The copy was made and its answer lost: the rename goes on, and what it replaces does not come back.
-    @Test func regression_renameWhoseCopyLosesItsAnswer() async throws {
+    @Test(arguments: [Fault.lostAnswer, .answerLost(.throttled), .answerLost(.accessDenied)])
+    func regression_renameWhoseCopyLosesItsAnswer(fault: Fault) async throws {
         let mount = try Mount()
         try await mount.write("b", "replaced")
         try await mount.write("a", "kept")
         await mount.drain()
         try await mount.append("b", [1])
-        mount.store.setFaults(FaultPlan().adding(.lostAnswer, on: .copyObject, when: .first(1)))
+        mount.store.setFaults(FaultPlan().adding(fault, on: .copyObject, when: .first(1)))
         try await mount.rename("a", to: "b")
         await mount.drain()
         #expect(mount.store.keys() == ["b"])

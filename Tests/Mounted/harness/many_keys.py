@@ -20,7 +20,7 @@ class ManyKeys:
 
     def __init__(self, directory_count, file_count):
         self.directory_count, self.file_count = directory_count, file_count
-        self.listing_count = 0
+        self.listing_count = self.head_count = 0
 
     def __call__(self, method, path, headers):
         url = urllib.parse.urlsplit(path)
@@ -29,8 +29,18 @@ class ManyKeys:
             self.listing_count += 1
             return 200, {"Content-Type": "application/xml"}, self._list(query).encode()
         if method == "HEAD":
-            return (404 if url.path.count("/") > 1 else 200), {}, b""
+            return self._head(url.path.partition("/")[2].partition("/")[2])
         return 404, {}, error_body("NoSuchKey", "there is nothing but names here")
+
+    def _head(self, key):
+        self.head_count += 1
+        if key == "":
+            return 200, {}, b""
+        directory, _, file = key.partition("/")
+        if not file or key != f"d{self._directory(directory):05}/f{int(file[1:] or 0):04}":
+            return 404, {}, b""
+        return 200, {"ETag": '"0123456789abcdef0123456789abcdef"', "Content-Length": "10",
+                     "Last-Modified": "Tue, 14 Nov 2023 22:13:20 GMT"}, b""
 
     def _list(self, query):
         prefix, start = query.get("prefix", ""), query.get("continuation-token") or query.get("start-after", "")
