@@ -37,7 +37,8 @@ extension S3Store {
     private func raced(
         _ call: S3Call, _ request: HTTPRequest, attempt: Int, _ race: ReadRace, after nanoseconds: UInt64
     ) async -> Outcome {
-        await withTaskGroup(of: Leg.self) { group in
+        let operation = call.request.operation
+        return await withTaskGroup(of: Leg.self) { group in
             group.addTask { .ended(await self.leg(1, of: race, call, request, attempt: attempt), number: 1) }
             group.addTask {
                 do {
@@ -45,7 +46,9 @@ extension S3Store {
                 } catch {
                     return .notSent
                 }
-                guard race.winningLeg == nil, self.stragglers.withLock({ $0.takeHedge() }) else { return .notSent }
+                guard race.winningLeg == nil, self.stragglers.withLock({ $0.takeHedge(operation) }) else {
+                    return .notSent
+                }
                 var hedge = request
                 hedge.isUrgent = true
                 return .ended(await self.leg(2, of: race, call, hedge, attempt: attempt), number: 2)
@@ -62,8 +65,8 @@ extension S3Store {
                 best = (outcome, number)
                 group.cancelAll()
             }
-            if isHedged { stragglers.withLock { $0.noteHedge(isWon: best?.number == 2) } }
-            if best?.number == 2 { state.withLock { $0.counters.noteHedgeWon(call.request.operation) } }
+            if isHedged { stragglers.withLock { $0.noteHedge(operation, isWon: best?.number == 2) } }
+            if best?.number == 2 { state.withLock { $0.counters.noteHedgeWon(operation) } }
             guard let outcome = best?.outcome ?? first else { preconditionFailure("the first request has an end") }
             return outcome
         }

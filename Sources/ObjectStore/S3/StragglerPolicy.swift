@@ -20,8 +20,9 @@ struct StragglerPolicy {
     }
 
     static let readsPerHedge = 20
-    /// The price doubles with each hedge in a row that did not come first, so often at most: then it is not one connection
-    /// that is late but the server as a whole, or this machine.
+    /// The price doubles with each hedge of a kind in a row that did not come first, so often at most: then it is not one
+    /// connection that is late but the server as a whole, or this machine. By kinds: a HEAD that waited in a queue says nothing
+    /// of listings, which a server composes at its own pace.
     static let doublingsMax: UInt8 = 4
     /// A burst of trouble may use so many at once.
     static let hedgesSavedMax = 10
@@ -38,13 +39,19 @@ struct StragglerPolicy {
         var firstByte = LatencyEstimate()
         /// The longest time without a byte moved in each request.
         var pause = LatencyEstimate()
+        /// Of the price of a hedge.
+        var doublings: UInt8 = 0
     }
 
     private var usual: [S3Operation: Usual] = [:]
     /// Reads since, not paid out for hedges.
     private var savedReads = 0
-    private var doublings: UInt8 = 0
-    private var price: Int { Self.readsPerHedge << doublings }
+
+    private func price(_ operation: S3Operation) -> Int { Self.readsPerHedge << (usual[operation]?.doublings ?? 0) }
+    /// What may be saved up: also for the kind that is dearest now.
+    private var savedReadsMax: Int {
+        max(Self.hedgesSavedMax, 1 << (usual.values.map(\.doublings).max() ?? 0)) * Self.readsPerHedge
+    }
 
     /// Whether a request of this kind can be sent twice and be given up at any time.
     static func isRead(_ operation: S3Operation) -> Bool {
@@ -62,7 +69,7 @@ struct StragglerPolicy {
     ///   - attempt: in a row without progress, this one included; at least 1.
     ///   - stallMillisecondsMax: the configured limit, 0 for none.
     mutating func begin(_ operation: S3Operation, attempt: Int, stallMillisecondsMax: Int) -> Patience {
-        savedReads = min(max(Self.hedgesSavedMax * Self.readsPerHedge, price), savedReads + 1)
+        savedReads = min(savedReadsMax, savedReads + 1)
         let usual = usual[operation]
         let late = usual?.firstByte.quantileNanoseconds(0.99, samplesMin: Self.hedgeSamplesMin)
         let unknown =
@@ -72,20 +79,22 @@ struct StragglerPolicy {
         let stall = pause.map { max(Self.stallFloorMilliseconds, Int($0 / 1_000_000) * 4) } ?? unknown
         let patient = stall << min(max(0, attempt - 1), 10)
         return Patience(
-            hedgeNanoseconds: savedReads < price ? nil : late.map { max($0, Self.hedgeFloorNanoseconds) },
+            hedgeNanoseconds: savedReads < price(operation) ? nil : late.map { max($0, Self.hedgeFloorNanoseconds) },
             stallMilliseconds: stallMillisecondsMax == 0 ? patient : min(patient, stallMillisecondsMax))
     }
 
     /// Whether a hedge may be sent now; it is paid for.
-    mutating func takeHedge() -> Bool {
+    mutating func takeHedge(_ operation: S3Operation) -> Bool {
+        let price = price(operation)
         guard savedReads >= price else { return false }
         savedReads -= price
         return true
     }
 
     /// A hedge is over: whether it was of use.
-    mutating func noteHedge(isWon: Bool) {
-        doublings = isWon ? 0 : min(Self.doublingsMax, doublings + 1)
+    mutating func noteHedge(_ operation: S3Operation, isWon: Bool) {
+        let doublings = usual[operation]?.doublings ?? 0
+        usual[operation, default: Usual()].doublings = isWon ? 0 : min(Self.doublingsMax, doublings + 1)
     }
 
     /// The first byte of an answer came so long after its request was given to the transport; or a hedge's did, so long

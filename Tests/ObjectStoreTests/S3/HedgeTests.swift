@@ -129,7 +129,7 @@ struct HedgeTests {
     @Test func aServerThatIsSlowAsAWholeGetsFewMore() async throws {
         let server = RacingServer { _ in .served }
         let store = try store(server)
-        store.stragglers.withLock { while $0.takeHedge() {} }
+        store.stragglers.withLock { while $0.takeHedge(.headObject) {} }
         for _ in 0..<19 { _ = try? await store.head(key) }
         #expect(server.requests.count == 19)
     }
@@ -149,7 +149,7 @@ struct HedgeTests {
     func whatIsGivenUpIsAskedForAtOnceOnANewConnection(_ phase: HTTPTimeoutPhase) async throws {
         let server = RacingServer { $0 == 0 ? .givenUp(phase, afterBytes: 3) : .served }
         let store = try store(server)
-        store.stragglers.withLock { while $0.takeHedge() {} }
+        store.stragglers.withLock { while $0.takeHedge(.headObject) {} }
         let before = store.time.monotonicNanoseconds
         #expect(await get(store) == nil)
         #expect(store.time.monotonicNanoseconds == before, "without a pause")

@@ -72,11 +72,11 @@ struct StragglerPolicyTests {
 
     @Test func oneReadInTwentyIsHedgedAtMost() {
         var policy = policy(.getObject, count: 100, firstByte: 10)
-        while policy.takeHedge() {}
+        while policy.takeHedge(.getObject) {}
         var hedges = 0
         for _ in 0..<10_000 {
             let patience = policy.begin(.getObject, attempt: 1, stallMillisecondsMax: 20_000)
-            if patience.hedgeNanoseconds != nil, policy.takeHedge() { hedges += 1 }
+            if patience.hedgeNanoseconds != nil, policy.takeHedge(.getObject) { hedges += 1 }
         }
         #expect((480...500).contains(hedges), "\(hedges)")
     }
@@ -85,22 +85,39 @@ struct StragglerPolicyTests {
     @Test(arguments: [([true], 160), ([false], 13), ([false, true], 106)])
     func hedgesThatDoNotHelpBecomeRare(_ outcomes: [Bool], _ expected: Int) {
         var policy = policy(.getObject, count: 100, firstByte: 10)
-        while policy.takeHedge() {}
+        while policy.takeHedge(.getObject) {}
         var count = 0
         for _ in 0..<3200 {
             guard policy.begin(.getObject, attempt: 1, stallMillisecondsMax: 20_000).hedgeNanoseconds != nil,
-                policy.takeHedge()
+                policy.takeHedge(.getObject)
             else { continue }
-            policy.noteHedge(isWon: outcomes[count % outcomes.count])
+            policy.noteHedge(.getObject, isWon: outcomes[count % outcomes.count])
             count += 1
         }
         #expect(abs(count - expected) <= 2, "\(count)")
     }
 
+    /// Listings whose hedges never come first are hedged rarely, however often those of HEADs do.
+    @Test func regression_hedgesAreDearByKinds() {
+        var policy = policy(.headObject, count: 100, firstByte: 10)
+        for _ in 0..<100 { policy.noteFirstByte(.listObjectsV2, nanoseconds: 10_000_000) }
+        var counts: [S3Operation: Int] = [:]
+        for _ in 0..<3200 {
+            for operation in [S3Operation.headObject, .listObjectsV2] {
+                guard policy.begin(operation, attempt: 1, stallMillisecondsMax: 20_000).hedgeNanoseconds != nil,
+                    policy.takeHedge(operation)
+                else { continue }
+                policy.noteHedge(operation, isWon: operation == .headObject)
+                counts[operation, default: 0] += 1
+            }
+        }
+        #expect(counts[.listObjectsV2, default: 0] <= 10 && counts[.headObject, default: 0] >= 250, "\(counts)")
+    }
+
     @Test func savedHedgesAreBounded() {
         var policy = policy(.getObject, count: 10_000, firstByte: 10)
         var count = 0
-        while policy.takeHedge() { count += 1 }
+        while policy.takeHedge(.getObject) { count += 1 }
         #expect(count == StragglerPolicy.hedgesSavedMax)
     }
 
