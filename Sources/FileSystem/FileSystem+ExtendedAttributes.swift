@@ -158,7 +158,12 @@ extension FileSystem {
             }
         case .mount: return .fail(.notPermitted)
         case .object(.tags):
-            return .later { () async throws(FileSystemError) in try await self.setTags(of: node, value, presence) }
+            return .later { () async throws(FileSystemError) in
+                // Not to an object whose copy is made already.
+                try await self.changing(.node(number)) { () async throws(FileSystemError) in
+                    try await self.setTags(of: node, value, presence)
+                }
+            }
         case .object(let attribute):
             guard attribute.isProperty else { return .fail(.notPermitted) }
             return .later { () async throws(FileSystemError) in

@@ -32,14 +32,12 @@ extension FileSystem {
                 let prefix = dentry.prefix(root: configuration.prefix)
             else { throw FileSystemError(.notFound) }
             if let listing = dentry.directory!.listing, isFresh(listing) { return nil }
-            if let flight = dentry.directory!.flight, flight.want(pageCount: pageCount) {
+            if let flight = dentry.directory!.flight, flight.want(pageCount: pageCount, isReader: isReader) {
                 if !isAhead { dentry.directory!.partial?.aheadUntil = nil }
-                if isReader { flight.addReader() }
                 return flight
             }
             let flight = ListingFlight(startedAt: nowNanoseconds)
-            _ = flight.want(pageCount: pageCount)
-            if isReader { flight.addReader() }
+            _ = flight.want(pageCount: pageCount, isReader: isReader)
             dentry.directory!.flight = flight
             dentry.directory!.partial = Listing(startedAt: flight.startedAt, entries: [:])
             if isAhead { dentry.directory!.partial!.aheadUntil = .max }

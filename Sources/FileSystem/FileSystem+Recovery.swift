@@ -210,19 +210,32 @@ extension FileSystem {
             }
             for await error in group where failure == nil { failure = error }
         }
-        let prefix = ByteString(text.pathComponents().joined(separator: "/"))
+        let prefix = keyPrefix(ofPath: text)
         do throws(FileSystemError) {
-            try await settleMarkers(below: configuration.prefix + (prefix.isEmpty ? "" : prefix + "/"))
+            try await settleMarkers(below: prefix)
         } catch {
             failure = failure ?? error
         }
         do throws(FileSystemError) {
-            // Of names that no path can spell nobody asks here; they are removed all the same.
-            try await settleRemovals(below: configuration.prefix + prefix)
+            try await settleRemovals(below: prefix)
         } catch {
             failure = failure ?? error
         }
         if let failure { throw failure }
+    }
+
+    /// What the keys below a directory begin with, that is known by its path, and may be gone.
+    private func keyPrefix(ofPath text: String) -> ByteString {
+        tree.withLock { tree in
+            var dentry = tree[Tree.rootNumber]
+            var prefix = configuration.prefix
+            for component in text.pathComponents() {
+                let name = FileName(component) ?? dentry?.directory?.longName(shown: component)
+                prefix = prefix + (name.map { NameCodec.segment(for: $0) } ?? ByteString(component)) + "/"
+                dentry = name.flatMap { dentry?.directory?.children[$0] }
+            }
+            return prefix
+        }
     }
 
     /// Whether one path is, or is below, another; slashes in front of either do not count.
@@ -237,9 +250,6 @@ extension FileSystem {
             area.files.contains(where: { $0.needsUpload }) || !markers.isEmpty || removals?.pendingKeys.isEmpty == false
         else { return .ready(()) }
         return .later { () async throws(FileSystemError) in
-            // By its key: of some names the path is another one.
-            let prefix = self.tree.withLock { $0[number]?.prefix(root: self.configuration.prefix) }
-            if let prefix { try await self.settleMarkers(below: prefix) }
             try await self.flush(path: self.path(number))
         }
     }

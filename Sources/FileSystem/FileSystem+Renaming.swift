@@ -129,6 +129,10 @@ extension FileSystem {
         tellOpenFilesChanged()
         if let leftover {
             doubt(parent: parent, name)
+            // The kernel takes an error for a rename that was not made: the old name would go on leading to what is moved.
+            invalidateKernel([
+                .entry(parent: parent, name: name.shown), .entry(parent: toParent, name: toName.shown),
+            ])
             throw leftover
         }
     }
@@ -165,6 +169,7 @@ extension FileSystem {
     private func moveFile(
         _ node: Node, _ storageClass: String?, to newKey: ObjectKey, replacing target: Node?, mustBeNew: Bool
     ) async throws(FileSystemError) -> FileSystemError? {
+        if mustBeNew { try await refuseIfPresent(newKey) }
         if let file = node.stagedFile {
             await queue.hold(file)
             // A file that has no object yet only gets another key: its data goes there in the first place.
@@ -195,9 +200,6 @@ extension FileSystem {
         }
         let moved: ObjectVersion
         do throws(StoreError) {
-            if mustBeNew, try await isPresent(newKey) {
-                throw StoreError(.preconditionFailed, operation: "CopyObject", key: newKey)
-            }
             let etag = try await store.copy(
                 CopyRequest(source: version, destination: newKey, storageClass: storageClass))
             moved = ObjectVersion(key: newKey, etag: etag, byteCount: version.byteCount)
@@ -208,8 +210,7 @@ extension FileSystem {
                 if let target { reoccupy(target) }
                 // The name does not lead to the target any more; who has that open goes on with it.
                 if other == .unknown, let target, target.stagedFile?.needsUpload != true { dropName(of: target) }
-                throw mustBeNew && error.kind == .preconditionFailed && error.key == newKey
-                    ? FileSystemError(.alreadyExists, cause: error.description) : FileSystemError(error)
+                throw FileSystemError(error)
             }
         }
         if let target { loseName(target) }
@@ -327,15 +328,11 @@ extension FileSystem {
         }
     }
 
-    /// HEAD, as a yes or no.
-    private func isPresent(_ key: ObjectKey) async throws(StoreError) -> Bool {
-        do throws(StoreError) {
-            _ = try await store.head(key)
-            return true
-        } catch {
-            if error.kind == .notFound { return false }
-            throw error
-        }
+    /// For RENAME_NOREPLACE: what is remembered as absent may have been made by another client since, as a file or a directory.
+    private func refuseIfPresent(_ key: ObjectKey) async throws(FileSystemError) {
+        async let object = Result.of { () async throws(FileSystemError) in try await self.head(key) }
+        let isFree = try await isNothing(below: markerKey(of: key).bytes)
+        guard isFree, try await object.get() == nil else { throw FileSystemError(.alreadyExists) }
     }
 
     /// What an upload must find under the key of a vacated file that it is to replace.

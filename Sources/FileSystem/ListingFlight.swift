@@ -23,6 +23,8 @@ final class ListingFlight: Sendable {
         var names: [Name] = []
         var end: End?
         var readerCount = 0
+        /// It was told to stop, and ends soon.
+        var isStopping = false
         /// How many names the readers have seen at most.
         var readCount = 0
         /// Who needs the listing whole, or so many pages of it.
@@ -48,10 +50,11 @@ final class ListingFlight: Sendable {
 
     // MARK: Who wants it
 
-    /// Wants at least so many pages. False when it has ended already.
-    func want(pageCount: Int) -> Bool {
+    /// Wants at least so many pages, and with `isReader` follows it from now on. False when it has ended already, or is about to.
+    func want(pageCount: Int, isReader: Bool) -> Bool {
         let (isOpen, pause) = state.withLock { state -> (Bool, OneShot<Void>?) in
-            guard state.end == nil else { return (false, nil) }
+            guard state.end == nil, !state.isStopping else { return (false, nil) }
+            if isReader { state.readerCount += 1 }
             state.wantedPageCount = max(state.wantedPageCount, pageCount)
             return (true, state.resume())
         }
@@ -59,9 +62,7 @@ final class ListingFlight: Sendable {
         return isOpen
     }
 
-    /// A reader of the directory comes, or leaves.
-    func addReader() { state.withLock { $0.readerCount += 1 } }
-
+    /// A reader of the directory leaves.
     func removeReader() {
         let pause = state.withLock { state in
             state.readerCount -= 1
@@ -133,7 +134,10 @@ final class ListingFlight: Sendable {
     var next: Next {
         state.withLock { state in
             if state.pageCount < state.wantedPageCount { return .fetch }
-            if state.readerCount == 0 { return .stop }
+            if state.readerCount == 0 {
+                state.isStopping = true
+                return .stop
+            }
             if state.names.count - state.readCount < Self.aheadNameCount { return .fetch }
             let pause = state.pause ?? OneShot()
             state.pause = pause

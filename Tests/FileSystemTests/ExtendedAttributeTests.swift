@@ -314,6 +314,27 @@ struct ExtendedAttributeTests {
         #expect(mount.store.info(at: "f")?.properties.storageClass == nil)
     }
 
+    /// Tags that are set while a directory above is renamed are the moved object's, not those of one that is about to go.
+    @Test func regression_tagsAreNotLostToARename() async throws {
+        let mount = try Mount()
+        mount.store.write("x", at: "d/f")
+        let file = try await mount.open("d/f")
+        mount.store.pause(.copyObject, at: .beforeAnswer)
+        let renaming = Task { try await mount.rename("d", to: "e") }
+        await mount.store.untilHeld(.copyObject, at: .beforeAnswer)
+        let setting = Task {
+            try await mount.fileSystem.setExtendedAttribute(
+                file.number, name: Array("user.s3.tags".utf8), value: Array("team=blue".utf8)
+            ).get()
+        }
+        for _ in 0..<50 { await Task.yield() }
+        mount.store.resume(.copyObject, at: .beforeAnswer)
+        try await renaming.value
+        try await setting.value
+        #expect(try await mount.extendedAttribute("e/f", "user.s3.tags") == "team=blue")
+        try await mount.close(file)
+    }
+
     @Test func tags() async throws {
         let mount = try Mount()
         try await mount.write("f", "x")

@@ -15,6 +15,20 @@ struct ListingTests {
         return ListedObject(version: version, lastModified: Timestamp(seconds: 1))
     }
 
+    /// Who comes to a listing that is about to stop begins another one; who comes before keeps it going.
+    @Test func regression_aReaderIsNotLostToAListingThatStops() {
+        let left = ListingFlight(startedAt: 1)
+        #expect(left.want(pageCount: 1, isReader: true))
+        left.add([])
+        left.removeReader()
+        guard case .stop = left.next else { return #expect(Bool(false), "nobody reads it") }
+        #expect(!left.want(pageCount: 1, isReader: true))
+        let kept = ListingFlight(startedAt: 1)
+        #expect(kept.want(pageCount: 1, isReader: true))
+        kept.add([])
+        guard case .fetch = kept.next else { return #expect(Bool(false), "somebody reads it") }
+    }
+
     /// Pages of any size give the same names, each once: whatever follows a key a page later.
     @Test(arguments: 1...9)
     func pagesOfAnySizeGiveTheSame(pageCount: Int) async throws {

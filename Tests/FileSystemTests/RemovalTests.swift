@@ -172,6 +172,28 @@ struct RemovalTests {
         }
     }
 
+    /// fsync of a directory is told of what was removed in it: not of one whose name begins alike, and by keys, also where no
+    /// path can spell them.
+    @Test func regression_aFlushIsToldOfItsOwnRemovals() async throws {
+        let mount = try Mount { $0.attributePolicy = .listing }
+        mount.store.write("", at: "d/")
+        for index in 0..<5 {
+            mount.store.write("x", at: "data//f\(index)")
+        }
+        try await mount.withNode("data/%pail-empty") { _ in
+            _ = try await mount.names("data/%pail-empty")
+            for index in 0..<2 { try await mount.unlink("data/%pail-empty/f\(index)") }
+            mount.store.setFaults(
+                FaultPlan().adding(.accessDenied, on: .deleteObjects, key: "data//f2", when: .always)
+                    .adding(.accessDenied, on: .deleteObject, key: "data//f2", when: .always))
+            for index in 2..<4 { try await mount.unlink("data/%pail-empty/f\(index)") }
+            while !mount.fileSystem.pendingUploads.isEmpty { await Task.yield() }
+            try await mount.fileSystem.flush(path: "/d")
+            #expect(await failure { try await mount.fileSystem.flush(path: "/data/%pail-empty") } == .accessDenied)
+            try await mount.fileSystem.flush(path: "/data/%pail-empty")
+        }
+    }
+
     @Test func aStoreThatFailsIsTriedAgain() async throws {
         try await withFiles(20) { mount in
             try await removeEarly(20, mount)

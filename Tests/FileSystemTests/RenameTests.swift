@@ -91,8 +91,12 @@ struct RenameTests {
         for index in 0..<4 { mount.store.write("\(index)", at: "d/f\(index)") }
         let open = try await mount.open("d/f1", write: true)
         try await mount.write(open, [0x39], at: 0)
+        let told = Lock<[KernelInvalidation]>([])
+        mount.fileSystem.onInvalidation { changes in told.withLock { $0 += changes } }
         mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObjects, key: "d/f1", when: .always))
         #expect(await failure { try await mount.rename("d", to: "e") } == .accessDenied)
+        // Who removes what seems to be left under the old name must not remove what has moved.
+        #expect(told.withLock { $0 }.contains(.entry(parent: Tree.rootNumber, name: "d")))
         mount.store.setFaults(FaultPlan())
         try await mount.close(open)
         await mount.drain()
@@ -212,6 +216,18 @@ struct RenameTests {
         mount.store.write("theirs", at: "d")
         #expect(await failure { try await mount.rename("a", to: "d", mustBeNew: true) } == .alreadyExists)
         #expect(mount.store.text(at: "d") == "theirs")
+        // As a directory; and for a file that has no object yet.
+        #expect(await failure { _ = try await mount.status("f") } == .notFound)
+        mount.store.write("theirs", at: "f/g")
+        #expect(await failure { try await mount.rename("a", to: "f", mustBeNew: true) } == .alreadyExists)
+        mount.store.remove(at: "f/g")
+        let new = try await mount.create("new")
+        #expect(await failure { _ = try await mount.status("g") } == .notFound)
+        mount.store.write("theirs", at: "g")
+        #expect(await failure { try await mount.rename("new", to: "g", mustBeNew: true) } == .alreadyExists)
+        mount.store.remove(at: "g")
+        try await mount.close(new)
+        try await mount.unlink("new")
         try await mount.rename("a", to: "e", mustBeNew: true)
         #expect(mount.store.keys() == ["b", "c", "d", "e"])
     }
