@@ -48,8 +48,8 @@ public final class FileSystem: Sendable {
     let hasFolderMarkers = Lock(false)
     /// Whether a symlink has shown that has its target as content. A leaf lock, taken inside the tree's.
     let hasSymlinkBodies = Lock(false)
-    private let invalidation = Lock<(@Sendable ([KernelInvalidation]) -> Void)?>(nil)
-    private let openFilesChanged = Lock<(@Sendable () -> Void)?>(nil)
+    private let invalidation = Listener<[KernelInvalidation]>()
+    private let openFilesChanged = Listener<Void>()
 
     /// - Parameter store: with `removals`, a `SettledStore` over what those remove from.
     public init(
@@ -92,16 +92,16 @@ public final class FileSystem: Sendable {
 
     /// Sets who tells the kernel what to forget. Called outside all locks; must not block.
     public func onInvalidation(_ action: @escaping @Sendable ([KernelInvalidation]) -> Void) {
-        invalidation.withLock { $0 = action }
+        invalidation.set(action)
     }
 
     /// Sets who is told when an open file may have got another name or version. Called outside of all locks.
     public func onOpenFilesChanged(_ action: @escaping @Sendable () -> Void) {
-        openFilesChanged.withLock { $0 = action }
+        openFilesChanged.set(action)
     }
 
     func tellOpenFilesChanged() {
-        openFilesChanged.withLock { $0 }?()
+        openFilesChanged.tell(())
     }
 
     func invalidateKernel(_ node: Node) {
@@ -110,7 +110,7 @@ public final class FileSystem: Sendable {
 
     func invalidateKernel(_ changes: [KernelInvalidation]) {
         guard !changes.isEmpty else { return }
-        invalidation.withLock { $0 }?(changes)
+        invalidation.tell(changes)
     }
 
     /// Tells the kernel what changes of the tree have gathered. Not under its lock.

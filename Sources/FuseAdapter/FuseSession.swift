@@ -53,7 +53,7 @@ public final class FuseSession: @unchecked Sendable {
     /// What the kernel still says to the earlier processes. Set once, before requests are read.
     var earlier: EarlierRequests?
     /// Told of the device once the kernel has begun to use it; and what came first is in the ledger then.
-    private let onBegun = Lock<(@Sendable (Int32) -> Void)?>(nil)
+    private let onBegun = Listener<Int32>()
     private let hasBegun = Atomic(false)
     /// Nil where there is no successor.
     let gate: RequestGate?
@@ -105,7 +105,7 @@ public final class FuseSession: @unchecked Sendable {
 
     /// Sets who is told of the device's descriptor once the kernel has begun to use it: a supervisor may keep it.
     public func onBegun(_ action: @escaping @Sendable (Int32) -> Void) {
-        onBegun.withLock { $0 = action }
+        onBegun.set(action)
     }
 
     /// Makes libfuse's session, without a device.
@@ -205,7 +205,7 @@ public final class FuseSession: @unchecked Sendable {
             hasBegun.compareExchange(expected: false, desired: true, ordering: .relaxed).exchanged
         else { return }
         ledger.initRequest = Array(message)
-        onBegun.withLock { $0 }?(device)
+        onBegun.tell(device)
     }
 
     /// Serves requests until the mount is gone. Blocks: call it on a thread of its own.

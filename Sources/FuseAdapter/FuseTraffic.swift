@@ -56,7 +56,7 @@ public final class FuseTraffic: @unchecked Sendable {
     private let callers: UnsafeMutablePointer<Caller>
     private let time: any TimeSource
     /// Told of each answered request while `isTracing`: operation, node, thread, errno, nanoseconds.
-    private let onAnswer = Lock<(@Sendable (String, UInt64, Int32, Int32, UInt64) -> Void)?>(nil)
+    private let onAnswer = Listener<(String, UInt64, Int32, Int32, UInt64)>()
     private let isTracing: @Sendable () -> Bool
 
     /// - Parameter isTracing: whether each request is to be told to what `trace` sets; asked for each one, so cheap.
@@ -82,7 +82,7 @@ public final class FuseTraffic: @unchecked Sendable {
 
     /// Sets who is told of requests while tracing.
     func trace(_ onAnswer: @escaping @Sendable (String, UInt64, Int32, Int32, UInt64) -> Void) {
-        self.onAnswer.withLock { $0 = onAnswer }
+        self.onAnswer.set { onAnswer($0.0, $0.1, $0.2, $0.3, $0.4) }
     }
 
     // MARK: The hot path
@@ -129,7 +129,7 @@ public final class FuseTraffic: @unchecked Sendable {
             if error != 0 { errors[operation].add(1, ordering: .relaxed) }
             if isTracing() {
                 let threadID = Int32(truncatingIfNeeded: origin)
-                onAnswer.withLock { $0 }?(FuseOpcode.names[operation], number, threadID, -error, nanoseconds)
+                onAnswer.tell((FuseOpcode.names[operation], number, threadID, -error, nanoseconds))
             }
             return UInt32(operation)
         }

@@ -114,6 +114,20 @@ struct NameBudgetTests {
         #expect(!takenBack.isEmpty && takenBack.allSatisfy { $0.hasPrefix("f") })
     }
 
+    /// The millionth invalidation is as near to who tells the kernel as the first: calls that nest would fill the stack.
+    @Test func regression_invalidationsDoNotNest() throws {
+        let mount = try Mount()
+        let places = Lock<[Int]>([])
+        mount.fileSystem.onInvalidation { _ in
+            var here = 0
+            let place = withUnsafeMutablePointer(to: &here) { Int(bitPattern: $0) }
+            places.withLock { $0.append(place) }
+        }
+        for _ in 0..<1000 { mount.fileSystem.refresh(path: "") }
+        let found = places.withLock { $0 }
+        #expect(found.count == 1000 && found.max()! - found.min()! < 4096)
+    }
+
     /// The inode numbers that a mount remembers of a directory go with its listing, and with the names.
     @Test func regression_inodeNumbersGoWithTheListing() async throws {
         let mount = try Mount(remembers: true) { $0.listedNameCountMax = 30 }
