@@ -101,7 +101,7 @@ final class CrashRun {
         await recover()
         guard mount.damaged.isEmpty else { throw Difference("damaged: \(mount.damaged), after \(steps)") }
         do {
-            if conflict != nil { await mount.drain() }
+            if conflict != nil { try await drainToTheEnd() }
             try takeConflictCopy()
             try await adopt(outcomes)
             try await finish()
@@ -139,6 +139,18 @@ final class CrashRun {
     private func recover() async {
         await mount.fileSystem.settleDepartures()
         await mount.resumed()
+    }
+
+    /// Also the uploader has told the filesystem, which is a few steps after the answer.
+    private func drainToTheEnd() async throws {
+        await mount.drain()
+        let deadline = SystemTime().monotonicNanoseconds + 20_000_000_000
+        while !mount.area.files.isEmpty {
+            guard SystemTime().monotonicNanoseconds < deadline else {
+                throw Difference("kept staged files: \(mount.area.files.map(\.key))")
+            }
+            await Task.yield()
+        }
     }
 
     // MARK: What may be there
