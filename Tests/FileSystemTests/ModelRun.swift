@@ -360,7 +360,7 @@ final class ModelRun {
         let spelling = model.spelling
         let found = try await mount.list(spelling.shown(path))
         let wanted = model.children(of: path)
-        let names = found.map { spelling.letter(shown: $0.name) ?? "\($0.name.debugDescription)?" }
+        let names = found.map { spelling.letter(shown: $0.name) }
         guard names.sorted() == wanted.sorted() else {
             throw Difference("'\(path)' lists \(names), not \(wanted)")
         }

@@ -251,7 +251,12 @@ extension Mount {
     /// The kernel goes on knowing the last directories that were made, and forgets one for each that comes.
     private func keep(_ number: UInt64) {
         kept.append(number)
-        while kept.count > keptDirectoriesMax { fileSystem.forget(kept.removeFirst(), count: 1) }
+        forgetKept(but: keptDirectoriesMax)
+    }
+
+    /// The kernel forgets all directories but so many that it kept.
+    func forgetKept(but count: Int) {
+        while kept.count > count { fileSystem.forget(kept.removeFirst(), count: 1) }
     }
 
     func symlink(_ path: String, to target: String) async throws {

@@ -9,6 +9,7 @@ extension Mount {
     /// Throws when a node, an owner of staged data, or a staged file is still there. An upload that was waited for may
     /// be a few steps from its end.
     func expectNothingKept() async throws {
+        forgetKept(but: 0)
         let deadline = SystemTime().monotonicNanoseconds + 60_000_000_000
         while fileSystem.tree.withLock({ $0.all.count }) > 1 || !area.files.isEmpty,
             SystemTime().monotonicNanoseconds < deadline

@@ -75,9 +75,9 @@ struct Spelling: Sendable {
     /// The key of a file.
     func key(_ path: String) -> String { components(path).map(\.segment).joined(separator: "/") }
 
-    /// The letter that a listed name stands for.
-    func letter(shown name: String) -> String? {
-        letters.first { $0.value.shown.utf8.elementsEqual(name.utf8) }?.key
+    /// The letter that a listed name stands for; the name itself where it is none.
+    func letter(shown name: String) -> String {
+        letters.first { $0.value.shown.utf8.elementsEqual(name.utf8) }?.key ?? name
     }
 
     /// Whether something may be made under a path's last component.
