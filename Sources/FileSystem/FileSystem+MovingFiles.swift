@@ -10,14 +10,15 @@ extension FileSystem {
     /// Throws when the file has its old name still. Returns the error when it has the new one, and the old object could not
     /// be removed.
     func moveFile(
-        _ node: Node, _ storageClass: String?, to newKey: ObjectKey, replacing target: Node?, mustBeNew: Bool
+        _ node: Node, _ storageClass: String?, to newKey: ObjectKey, replacing target: Node?, mustBeNew: Bool,
+        at time: Timestamp
     ) async throws(FileSystemError) -> FileSystemError? {
         if mustBeNew { try await refuseIfPresent(newKey) }
         if let file = node.stagedFile {
             await queue.hold(file)
             // A file that has no object yet only gets another key: its data goes there in the first place.
             if file.base == nil, !file.hasBytesInTransit {
-                try await rekey(node, file, to: newKey, replacing: target)
+                try await rekey(node, file, to: newKey, replacing: target, at: time)
                 return nil
             }
             // Otherwise the object is brought up to date first, and then moved like any other. What is written to the
@@ -120,7 +121,7 @@ extension FileSystem {
 
     /// Gives data that was never published another key.
     private func rekey(
-        _ node: Node, _ file: StagedFile, to newKey: ObjectKey, replacing target: Node?
+        _ node: Node, _ file: StagedFile, to newKey: ObjectKey, replacing target: Node?, at time: Timestamp
     ) async throws(FileSystemError) {
         let oldKey = file.key
         if let target {
@@ -142,6 +143,9 @@ extension FileSystem {
         if let target { loseName(target) }
         // Who writes beside a file, and renames over it, means the type of the last name.
         try? nameContentType(of: node, file, oldKey)
+        // With the time of this change, or that would be a copy of the object later.
+        node.state.withLock { $0.attributes.changed = time }
+        try? storeAttributes(of: node, in: file)
         queue.resume(file)
         // Nobody but this rename: no close() will follow.
         if node.state.withLock({ $0.writerCount == 1 }) { queue.submit(file) }

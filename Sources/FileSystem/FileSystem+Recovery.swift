@@ -147,7 +147,8 @@ extension FileSystem {
     /// has failed once more, in a try that began after this call. A cancelled drain begins no further try.
     public func drain(progress: @escaping @Sendable ([PendingUpload]) -> Void) async -> [PendingUpload] {
         for file in area.files {
-            if let node = owners.withLock({ $0[ObjectIdentifier(file)] }) { try? storeAttributes(of: node, in: file) }
+            guard let node = owners.withLock({ $0[ObjectIdentifier(file)] }) else { continue }
+            try? storeAttributes(ofWritten: node, in: file)
         }
         let reporter = Task {
             while !Task.isCancelled {
@@ -171,6 +172,11 @@ extension FileSystem {
         let left = pendingUploads
         progress(left)
         return left
+    }
+
+    /// The times of what is written to an open file come with the next close(); they are wanted now.
+    private func storeAttributes(ofWritten node: Node, in file: StagedFile) throws(FileSystemError) {
+        if node.state.withLock({ $0.writerCount > 0 }) { try storeAttributes(of: node, in: file) }
     }
 
     /// How often a file is brought that is changed meanwhile.
@@ -200,7 +206,7 @@ extension FileSystem {
                 else { continue }
                 group.addTask {
                     do throws(FileSystemError) {
-                        try self.storeAttributes(of: node, in: file)
+                        try self.storeAttributes(ofWritten: node, in: file)
                         try await self.bring(file)
                         return nil
                     } catch {

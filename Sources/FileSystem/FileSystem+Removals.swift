@@ -15,8 +15,20 @@ extension FileSystem {
         if !isNoted { try await delete(key) }
         guard let removals else { return }
         let epoch = removals.epoch
-        tree.withLock {
-            $0[number]?.directory?.removals.succeeded(startedAt: startedAt, now: nowNanoseconds, epoch: epoch)
+        tree.withLock { tree in
+            for dentry in Self.removalTree(of: tree[number]) {
+                dentry.directory!.removals.succeeded(startedAt: startedAt, now: nowNanoseconds, epoch: epoch)
+            }
+        }
+    }
+
+    /// The directories whose run of removals one in this directory belongs to: itself, and those above it but for the mount's
+    /// own. `rm -r` goes from one to the next, and would wait in each of them.
+    private static func removalTree(of dentry: Dentry?) -> some Sequence<Dentry> {
+        sequence(state: dentry) { next in
+            guard let dentry = next, dentry.directory != nil else { return nil }
+            next = dentry.parent?.node.number == Tree.rootNumber ? nil : dentry.parent
+            return dentry
         }
     }
 
@@ -24,8 +36,10 @@ extension FileSystem {
         guard let removals, !configuration.isWriteThrough else { return false }
         let epoch = removals.epoch
         guard
-            tree.withLock({
-                $0[number]?.directory?.removals.goesOn(now: startedAt, epoch: epoch) ?? false
+            tree.withLock({ tree in
+                Self.removalTree(of: tree[number]).contains {
+                    $0.directory!.removals.goesOn(now: startedAt, epoch: epoch)
+                }
             })
         else { return false }
         // Only what is known exactly: the next mount must be able to tell it from what others put there.

@@ -75,6 +75,7 @@ extension FileSystem {
             }
         }
         let storageClass = storageClass(of: source)
+        let now = time.now
         let entry: Listing.Entry?
         var leftover: FileSystemError?
         do throws(FileSystemError) {
@@ -82,7 +83,8 @@ extension FileSystem {
                 leftover = try await moveDirectory(source, to: newKey, replacing: target, mustBeNew: mustBeNew)
                 entry = .directory
             } else {
-                leftover = try await moveFile(source, storageClass, to: newKey, replacing: target, mustBeNew: mustBeNew)
+                leftover = try await moveFile(
+                    source, storageClass, to: newKey, replacing: target, mustBeNew: mustBeNew, at: now)
                 entry = nil
             }
         } catch {
@@ -91,7 +93,6 @@ extension FileSystem {
             doubt(parent: toParent, toName)
             throw error
         }
-        let now = time.now
         source.state.withLock {
             $0.attributes.changed = now
             $0.changedAt = nowNanoseconds

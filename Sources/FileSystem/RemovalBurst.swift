@@ -1,6 +1,6 @@
 // Whether removals follow each other: what decides if one is acknowledged before the store has made it.
 
-/// The removals of one directory. A pure value; the owner guards it.
+/// The removals of one directory and of those below it. A pure value; the owner guards it.
 ///
 /// The first ones wait for the store's answer, so that a refusal (policies are about prefixes) is told where it belongs, and
 /// that whoever removes a single file finds it gone in the bucket, too. After a failure anywhere it begins anew.

@@ -50,6 +50,34 @@ struct RemovalTests {
         }
     }
 
+    /// `rm -r` goes from one directory to the next; what is removed elsewhere waits.
+    @Test func aRunGoesOnInTheDirectoriesOfATree() async throws {
+        let mount = try Mount { $0.attributePolicy = .listing }
+        for key in ["t/a/1", "t/a/2", "t/b/1", "t/b/c/1", "other/1"] { mount.store.write("x", at: key) }
+        // What somebody works in the kernel goes on knowing.
+        func holding(_ paths: ArraySlice<String>, _ body: () async throws -> Void) async throws {
+            guard let first = paths.first else { return try await body() }
+            try await mount.withNode(first) { _ in
+                _ = try await mount.names(first)
+                try await holding(paths.dropFirst(), body)
+            }
+        }
+        try await holding(["t", "t/a", "t/b", "t/b/c", "other"]) {
+            for name in ["t/a/1", "t/a/2"] { try await mount.unlink(name) }
+            mount.store.pause(.deleteObject)
+            mount.store.pause(.deleteObjects)
+            try await mount.unlink("t/b/1")
+            try await mount.unlink("t/b/c/1")
+            async let waiting: Void = mount.unlink("other/1")
+            while mount.line.inFlightCount < 2 { await Task.yield() }
+            #expect(try await mount.names("other") == ["1"])
+            letGo(mount)
+            try await waiting
+            await mount.drain()
+        }
+        #expect(mount.store.keys().allSatisfy { $0.hasSuffix("/") })
+    }
+
     @Test func theFirstOnesWaitAndSoDoesWhoPauses() async throws {
         try await withFiles(8) { mount in
             mount.store.setFaults(FaultPlan().adding(.accessDenied, on: .deleteObject, when: .always))

@@ -13,6 +13,29 @@ import Testing
 @Suite(.timeLimit(.minutes(5)))
 struct RenameTests {
     /// Open and pending files below a renamed directory go on under their new names.
+    /// What is written under one name and renamed is sent with the time of that change, which is no reason to copy the object.
+    @Test func regression_aRenamedFileIsNotCopiedForItsTime() async throws {
+        let mount = try Mount()
+        try await mount.prove()
+        let counts = try await mount.requests {
+            mount.store.pause(.putObject)
+            try await mount.write("written", "text")
+            mount.time.advance(seconds: 1)
+            try await mount.rename("written", to: "renamed")
+            async let drained = mount.drain()
+            while mount.line.inFlightCount == 0 { await Task.yield() }
+            async let flushed: Void = mount.fileSystem.flush(path: "")
+            for _ in 0..<100 { await Task.yield() }
+            mount.store.resume(.putObject)
+            #expect(await drained.isEmpty)
+            try await flushed
+        }
+        #expect((counts[.putObject], counts[.copyObject]) == (1, 0), "\(counts)")
+        let changed = try await mount.status("renamed").attributes.changed
+        try await mount.remount()
+        #expect(try await mount.status("renamed").attributes.changed == changed)
+    }
+
     @Test func directoryWithOpenAndPendingFiles() async throws {
         let mount = try Mount()
         try await mount.prove()
