@@ -23,6 +23,8 @@ final class FaultServer: Sendable {
     init() {
         (listener, port) = FaultServer.listen(backlog: 512)
         NamedThread.start("fault-server") { [listener, weak self] in
+            // Only here, once nothing is accepted any more: the number may be another server's listener a moment later.
+            defer { close(listener) }
             while true {
                 let connection = accept(listener, nil, nil)
                 if connection < 0 { return }
@@ -38,9 +40,8 @@ final class FaultServer: Sendable {
     }
 
     deinit {
-        // Wakes the accepting thread too.
+        // Ends the accepting thread.
         Glibc.shutdown(listener, Int32(SHUT_RDWR))
-        close(listener)
         gate.set(())
     }
 
