@@ -48,9 +48,12 @@ struct ConditionState: Hashable {
     }
 
     /// It was refused, and holds as far as one can see.
-    /// - Parameter hasSpellings: whether it names an ETag, with quotes or without.
-    mutating func noteVainRefusal(hasSpellings: Bool) {
-        guard !isAccepted else { return }
+    /// - Parameters:
+    ///   - known: what was known when it was sent. Of many that were sent at once in a spelling the first one counts.
+    ///   - hasSpellings: whether it names an ETag, with quotes or without.
+    mutating func noteVainRefusal(of known: ConditionState, hasSpellings: Bool) {
+        guard !isAccepted, !hasSpellings || known.isQuoted == isQuoted && known.vainRefusalCount == vainRefusalCount
+        else { return }
         vainRefusalCount += 1
         if vainRefusalCount >= Self.vainRefusalsMax {
             support = .broken

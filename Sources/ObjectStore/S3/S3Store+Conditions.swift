@@ -190,7 +190,7 @@ extension S3Store {
         if isLostUpload { throw error }
         if holds(write.condition, found), let known, known.support != .broken {
             // The condition holds, and the server says that it does not.
-            noteVainRefusal(write.kind, hasSpellings: isIfMatch(write.condition))
+            noteVainRefusal(write.kind, known, hasSpellings: isIfMatch(write.condition))
             return nil
         }
         note(write.kind, .works)
@@ -240,8 +240,9 @@ extension S3Store {
         state.withLock { $0.conditions[kind]!.noteAccepted(isQuoted: known.isQuoted) }
     }
 
-    func noteVainRefusal(_ kind: ConditionKind?, hasSpellings: Bool) {
+    /// - Parameter known: what was known when it was sent.
+    func noteVainRefusal(_ kind: ConditionKind?, _ known: ConditionState, hasSpellings: Bool) {
         guard let kind else { return }
-        state.withLock { $0.conditions[kind]!.noteVainRefusal(hasSpellings: hasSpellings) }
+        state.withLock { $0.conditions[kind]!.noteVainRefusal(of: known, hasSpellings: hasSpellings) }
     }
 }

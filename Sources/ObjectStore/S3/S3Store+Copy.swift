@@ -165,7 +165,7 @@ extension S3Store {
                 throw failure
             }
             // The source is as it should be, and the server says that it is not.
-            noteVainRefusal(kind, hasSpellings: true)
+            noteVainRefusal(kind, known, hasSpellings: true)
         }
         throw final(
             StoreError(
