@@ -159,6 +159,11 @@ extension Mount {
 
     func flush(_ file: OpenFile) async throws { try await fileSystem.flush(file.handle).get() }
 
+    /// Brings what is at and below a path to the store. The first time it may hear of a try that began before.
+    func flush(path: String) async throws {
+        do { try await fileSystem.flush(path: path) } catch { try await fileSystem.flush(path: path) }
+    }
+
     /// close(2) of the only descriptor: the error is the flush's, the release follows in any case.
     func close(_ file: OpenFile) async throws {
         defer {

@@ -48,7 +48,7 @@ struct NameTests {
         #expect(try await mount.text("d/\(name)/\(name)") == "pending")
         #expect(await failure { try await mount.fileSystem.flush(path: "/d/\(name)") } != nil)
         mount.store.setFaults(FaultPlan())
-        try await mount.fileSystem.flush(path: "/d/\(name)")
+        try await mount.flush(path: "/d/\(name)")
         #expect(mount.store.text(at: "d/\(name)/\(name)") == "pending")
         mount.store.write("of another", at: "d/\(name)/\(name)")
         mount.fileSystem.refresh(path: "/d/\(name)/\(name)")
@@ -73,7 +73,7 @@ struct NameTests {
         #expect(try await mount.names(directory).sorted() == ["\u{308}f", "\u{308}g"])
         #expect(try await mount.text(pending) == "new")
         mount.store.setFaults(FaultPlan())
-        try await mount.fileSystem.flush(path: directory)
+        try await mount.flush(path: directory)
         #expect(mount.store.text(at: pending) == "new")
         #expect(!FileSystem.isPath("/d/x", atOrBelow: "d/\u{301}x") && FileSystem.isPath("/" + file, atOrBelow: "d"))
     }

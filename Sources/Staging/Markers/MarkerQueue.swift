@@ -214,9 +214,12 @@ public final class MarkerQueue: Sendable {
         if let failure { throw failure }
     }
 
-    /// Returns when nothing waits, or what waits has failed once more.
+    /// Returns when nothing waits, or what waits has failed once more, in a try that began after this call.
     public func drain() async {
-        do throws(StoreError) { try await settle(below: "") } catch { return }
+        // The first time it may be one that was under way.
+        for _ in 0..<2 {
+            do throws(StoreError) { return try await settle(below: "") } catch { continue }
+        }
     }
 
     /// Sends nothing any more, and returns when nothing is on its way: what waits is for the next mount.
