@@ -387,7 +387,7 @@ extension FileSystem {
                 // A directory that the store does not have yet is there while something below it waits for its upload.
                 let isPending = hasPendingBelow(child)
                 // What this mount has changed since the question the answer does not know.
-                let isChanged = child.node.state.withLock { $0.changedAt >= startedAt || $0.hasPendingMarker }
+                let isChanged = child.node.state.withLock { $0.isChanged(since: startedAt) }
                 if isChanged || update(child, with: remote, validatedAt: startedAt) || isPending {
                     if !isChanged, !isPending, case .directory(let info?, _) = remote {
                         parent.directory!.known[name] = .object(info)

@@ -41,16 +41,7 @@ extension FileSystem {
 
     /// Writes the marker of a directory that is new, and waits for it.
     func putNewMarker(_ request: PutRequest) async throws(StoreError) -> ETag {
-        try await markers.exclusively(request.key) { () async throws(StoreError) in
-            do throws(StoreError) {
-                let etag = try await store.put(request)
-                markers.note(isTaken: true)
-                return etag
-            } catch {
-                if error.kind != .preconditionFailed { markers.note(isTaken: false) }
-                throw error
-            }
-        }
+        try await markers.exclusively(request.key) { () async throws(StoreError) in try await markers.put(request) }
     }
 
     /// A marker that was accepted is in the store, or not wanted any more.
@@ -168,12 +159,10 @@ extension FileSystem {
                 if node.state.withLock({ $0.isUnlinked }) { return true }
                 let now = try changed(node.state.withLock { $0 })
                 do throws(StoreError) {
-                    _ = try await store.put(PutRequest(key: key, body: nil, properties: now.1))
+                    _ = try await markers.put(PutRequest(key: key, body: nil, properties: now.1))
                 } catch {
-                    markers.note(isTaken: false)
                     throw FileSystemError(error)
                 }
-                markers.note(isTaken: true)
                 node.state.withLock { note(now, &$0) }
                 return true
             }
@@ -195,7 +184,7 @@ extension FileSystem {
         // Of a key that a rename has taken away the answer says nothing.
         guard moving.end(of: key.bytes) == nil, markerKey(of: node) == key else { return }
         let isNews = node.state.withLock { state in
-            guard state.changedAt < startedAt, !state.hasPendingMarker else { return false }
+            guard !state.isChanged(since: startedAt) else { return false }
             if let info { state.take(directoryState(info, validatedAt: startedAt)) }
             state.markerKnownAt = startedAt
             state.validatedAt = max(state.validatedAt, startedAt)

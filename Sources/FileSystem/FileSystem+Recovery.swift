@@ -52,10 +52,9 @@ extension FileSystem {
 
     /// Puts a recovered file at its place in the tree; nil when its key is not below this mount's prefix.
     private func graft(_ file: StagedFile) -> Node? {
-        guard file.key.bytes.hasPrefix(configuration.prefix) else { return nil }
-        let path = file.key.bytes.dropFirst(configuration.prefix.count)
-        var segments = path.string.pathComponents(omittingEmpty: false).map { ByteString($0) }
-        guard let last = segments.popLast(), let name = NameCodec.name(forSegment: last) else { return nil }
+        guard var segments = segments(of: file.key), let last = segments.popLast(),
+            let name = NameCodec.name(forSegment: last)
+        else { return nil }
         let metadata = file.properties.metadata
         let kind = AttributeCodec.kind(of: metadata)
         return tree.withLock { tree in
@@ -66,6 +65,13 @@ extension FileSystem {
             if kind == .symlink { state.symlinkTarget = AttributeCodec.symlinkTarget(of: metadata) ?? "" }
             return tree.add(kind, state, inode: InodeNumber.new(), parent: parent, name: name).node
         }
+    }
+
+    /// What stands between the slashes of a key, from the mount's root on; nil when the key is not below its prefix.
+    private func segments(of key: ObjectKey) -> [ByteString]? {
+        guard key.bytes.hasPrefix(configuration.prefix) else { return nil }
+        let path = key.bytes.dropFirst(configuration.prefix.count)
+        return path.string.pathComponents(omittingEmpty: false).map { ByteString($0) }
     }
 
     /// Puts directories into the tree, from the root on; nil where a file is in their place.
@@ -103,9 +109,7 @@ extension FileSystem {
 
     /// Puts a directory into the tree whose marker is still to be written.
     private func graft(_ write: MarkerWrite) -> Node? {
-        guard write.key.bytes.hasPrefix(configuration.prefix) else { return nil }
-        let path = write.key.bytes.dropFirst(configuration.prefix.count)
-        let segments = path.string.pathComponents(omittingEmpty: false).map { ByteString($0) }
+        guard let segments = segments(of: write.key) else { return nil }
         return tree.withLock { tree in
             guard let dentry = graft(segments.dropLast(), &tree) else { return nil }
             let metadata = write.properties.metadata

@@ -95,7 +95,7 @@ public final class Node: Sendable {
 
     /// Whether this mount has changed the node's object since an answer of the store was asked for, or is just doing it.
     func isKnownBetter(since startedAt: UInt64) -> Bool {
-        state.withLock { $0.changedAt >= startedAt || $0.isKeyChanging || $0.hasPendingMarker }
+        state.withLock { $0.isChanged(since: startedAt) || $0.isKeyChanging }
     }
 
     /// Whether local changes wait for their upload: such a node is known better here than in the store.
@@ -104,6 +104,9 @@ public final class Node: Sendable {
 
 extension Node.State {
     var isKeyChanging: Bool { keyChange != nil }
+
+    /// Whether an answer that was asked for then does not know what this mount has changed of the object.
+    func isChanged(since startedAt: UInt64) -> Bool { changedAt >= startedAt || hasPendingMarker }
 
     var isPending: Bool {
         if case .staged = content { true } else { hasPendingMarker }

@@ -150,7 +150,7 @@ public final class StagedFile: Sendable {
     // MARK: What it is
 
     /// Where it is in the state directory, the same for every mount that recovers it: session and name.
-    public var place: String { "\(directory.split(separator: "/").last ?? "")/\(id)" }
+    public var place: String { "\(directory.pathComponents().last ?? "")/\(id)" }
 
     public var key: ObjectKey { state.withLock { $0.identity.key } }
     /// The file's length in bytes.

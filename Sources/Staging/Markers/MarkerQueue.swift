@@ -267,9 +267,17 @@ public final class MarkerQueue: Sendable {
         action(.withdrawn)
     }
 
-    /// Says what a caller's own write has shown of the bucket.
-    public func note(isTaken: Bool) {
-        state.withLock { $0.isProven = isTaken }
+    /// Within `exclusively`: writes a marker, and learns whether the bucket takes them.
+    public func put(_ request: PutRequest) async throws(StoreError) -> ETag {
+        do throws(StoreError) {
+            let etag = try await store.put(request)
+            state.withLock { $0.isProven = true }
+            return etag
+        } catch {
+            // That somebody else was faster says nothing of that.
+            if error.kind != .preconditionFailed { state.withLock { $0.isProven = false } }
+            throw error
+        }
     }
 
     private func take(_ key: ObjectKey) async {
